@@ -1,0 +1,44 @@
+//! Buckets: slots of a fixed table that hold floors. A collision costs a refused fill, never staleness.
+
+use smallvec::SmallVec;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::{collection::CollectionId, key::RowKey, request::TenantId};
+
+/// The hash of what a bucket covers. The cache maps it to a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BucketId(pub u64);
+
+/// The buckets an entry depends on, or a write raises.
+pub type Buckets = SmallVec<[BucketId; 3]>;
+
+impl BucketId {
+    /// One row of a collection.
+    #[must_use]
+    pub fn row(tenant: TenantId, collection: CollectionId, key: &RowKey) -> Self {
+        let mut hash = Self::begin(b'r', tenant, collection);
+        key.encode(&mut |bytes| hash.update(bytes));
+        Self(hash.digest())
+    }
+
+    /// Every row of a collection at once: what a bulk change, a cascade or a purge raises.
+    /// Row entries depend on it, single-row writes do not raise it.
+    #[must_use]
+    pub fn sweep(tenant: TenantId, collection: CollectionId) -> Self {
+        Self(Self::begin(b's', tenant, collection).digest())
+    }
+
+    /// The list queries of a collection: raised by every write to it.
+    #[must_use]
+    pub fn relation(tenant: TenantId, collection: CollectionId) -> Self {
+        Self(Self::begin(b'l', tenant, collection).digest())
+    }
+
+    fn begin(kind: u8, tenant: TenantId, collection: CollectionId) -> Xxh3Default {
+        let mut hash = Xxh3Default::new();
+        hash.update(&[kind]);
+        hash.update(&tenant.0.to_le_bytes());
+        hash.update(&collection.0.to_le_bytes());
+        hash
+    }
+}

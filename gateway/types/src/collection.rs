@@ -1,0 +1,240 @@
+//! A REST collection, resolved: configuration and catalog agree on every name in it.
+
+use std::{sync::Arc, time::Duration};
+
+use smallvec::SmallVec;
+
+use crate::{
+    key::{KeyError, KeyType, RowKey},
+    settings::CollectionSettings,
+};
+
+/// Index of a collection in the served set. Stable for the life of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CollectionId(pub u32);
+
+/// Which pipeline a collection runs. One per collection; `write-through` and `write-behind` are
+/// refused by the config parser until they exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Reads fill the cache, writes commit on the shard and raise floors.
+    CacheAside,
+    /// Nothing is cached.
+    Bypass,
+}
+
+impl Mode {
+    /// The name used in configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CacheAside => "cache-aside",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+/// Who may keep a response besides the client (`Cache-Control`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Visibility {
+    /// `private, no-cache`: the client may keep it and must revalidate.
+    Private,
+    /// `public, no-cache`: shared caches may keep it too, and must revalidate.
+    Public,
+}
+
+/// A column as the catalog has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// The name clients use: exactly the column's name.
+    pub name: String,
+    /// The name quoted for SQL by the catalog reader. The only form that reaches a statement.
+    pub quoted: String,
+    /// The type as `format_type` prints it (`numeric(10,2)`).
+    pub type_name: String,
+    /// Whether NULL is refused.
+    pub not_null: bool,
+    /// Whether the database supplies a value when none is given (default, identity).
+    pub has_default: bool,
+    /// Whether the database always computes it (`GENERATED ALWAYS`): never written.
+    pub generated: bool,
+    /// Whether values of several shards can be merged in this column's order by the gateway.
+    pub mergeable: bool,
+}
+
+/// A column of the primary key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyColumn {
+    /// Index into [`Collection::columns`].
+    pub column: usize,
+    /// Its type.
+    pub key_type: KeyType,
+}
+
+/// What a write to the collection's table may change besides the rows it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteReach {
+    /// Only the rows themselves.
+    Own,
+    /// Rows of these collections too, through `ON DELETE`/`ON UPDATE` actions of foreign keys.
+    Cascades(Vec<CollectionId>),
+    /// Unknown: the table has user triggers or rules. Every collection's sweep bucket is raised.
+    Anything,
+}
+
+/// A served table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collection {
+    /// Index in the served set.
+    pub id: CollectionId,
+    /// The first path segment after `/v1/`.
+    pub name: Arc<str>,
+    /// `"schema"."table"`, quoted by the catalog reader.
+    pub relation: String,
+    /// The table's bare name, for messages.
+    pub table: String,
+    /// Every exposed column, in table order.
+    pub columns: Vec<Column>,
+    /// The primary key, in key order.
+    pub key: SmallVec<[KeyColumn; 1]>,
+    /// Positions within [`Collection::key`] of the columns that place a row. A subset of the key,
+    /// so that a keyed request always knows its shard and keys are unique across shards.
+    pub shard_key: SmallVec<[usize; 1]>,
+    /// What else a write may change.
+    pub reach: WriteReach,
+    /// The pipeline.
+    pub mode: Mode,
+    /// How long a row may be served from the cache at most.
+    pub ttl: Duration,
+    /// How long "no such row" may be served from the cache at most.
+    pub negative_ttl: Duration,
+    /// `Cache-Control` of its responses.
+    pub visibility: Visibility,
+    /// Rows a list returns when the client names no limit, and the most it may ask for.
+    pub max_rows: u64,
+}
+
+impl Collection {
+    /// The column of this name.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// The position in the key of the column of this name.
+    #[must_use]
+    pub fn key_position(&self, name: &str) -> Option<usize> {
+        self.key.iter().position(|k| self.columns[k.column].name == name)
+    }
+
+    /// The columns of the key, in key order.
+    pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        self.key.iter().map(|k| &self.columns[k.column])
+    }
+
+    /// Parses key values given in key order.
+    ///
+    /// # Errors
+    /// [`KeyParseError::Arity`] if their number differs from the key's, [`KeyParseError::Value`]
+    /// for the first value its column cannot hold.
+    pub fn parse_key<'a>(&self, values: impl Iterator<Item = &'a str>) -> Result<RowKey, KeyParseError> {
+        let mut parsed = SmallVec::new();
+        let mut given = 0;
+        for value in values {
+            if let Some(column) = self.key.get(given) {
+                let value = column.key_type.parse(value).map_err(|error| KeyParseError::Value {
+                    column: self.columns[column.column].name.clone(),
+                    error,
+                })?;
+                parsed.push(value);
+            }
+            given += 1;
+        }
+        if given == self.key.len() {
+            Ok(RowKey(parsed))
+        } else {
+            Err(KeyParseError::Arity { expected: self.key_columns().map(|c| c.name.clone()).collect(), given })
+        }
+    }
+
+    /// The canonical text of the values that place the row: what routing hashes.
+    /// Several values are joined by the unit separator (0x1F).
+    #[must_use]
+    pub fn shard_key_text(&self, key: &RowKey) -> String {
+        use std::fmt::Write as _;
+        let mut text = String::with_capacity(20);
+        for (i, position) in self.shard_key.iter().enumerate() {
+            if i > 0 {
+                text.push('\u{1f}');
+            }
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{}", key.0[*position]);
+        }
+        text
+    }
+}
+
+/// A keyed path that does not fit the collection's key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyParseError {
+    /// Another number of values than the key has columns.
+    #[error("the key has {} column(s) ({}), the path gives {given}", expected.len(), expected.join(","))]
+    Arity {
+        /// Names of the key's columns.
+        expected: Vec<String>,
+        /// How many values were given.
+        given: usize,
+    },
+    /// A value its column cannot hold.
+    #[error("column {column}: {error}")]
+    Value {
+        /// The key column.
+        column: String,
+        /// What was wrong with it.
+        error: KeyError,
+    },
+}
+
+/// The served collections, replaced as a whole when configuration or catalog change.
+#[derive(Debug, Default)]
+pub struct Collections {
+    all: Vec<Arc<Collection>>,
+    by_name: std::collections::HashMap<Arc<str>, usize>,
+}
+
+impl Collections {
+    /// A set whose ids are the positions in `all`.
+    #[must_use]
+    pub fn new(all: Vec<Arc<Collection>>) -> Self {
+        let by_name = all.iter().enumerate().map(|(i, c)| (c.name.clone(), i)).collect();
+        Self { all, by_name }
+    }
+
+    /// The collection of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Collection>> {
+        self.by_name.get(name).map(|i| &self.all[*i])
+    }
+
+    /// The collection of this id.
+    #[must_use]
+    pub fn by_id(&self, id: CollectionId) -> Option<&Arc<Collection>> {
+        self.all.get(id.0 as usize)
+    }
+
+    /// All of them, by id.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Collection>> {
+        self.all.iter()
+    }
+}
+
+/// Copies what configuration alone decides into a collection under construction.
+#[must_use]
+pub fn with_settings(mut collection: Collection, settings: &CollectionSettings) -> Collection {
+    collection.mode = settings.mode;
+    collection.ttl = settings.ttl;
+    collection.negative_ttl = settings.negative_ttl;
+    collection.visibility = settings.visibility;
+    collection.max_rows = settings.max_rows;
+    collection
+}

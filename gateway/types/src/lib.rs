@@ -1,0 +1,23 @@
+//! Pure data shared by every layer of Tidegate. No I/O, no clocks, no locks.
+//!
+//! # Layout
+//! - [`key`]: typed row keys whose equality is SQL equality
+//! - [`collection`]: a REST collection resolved against the catalog
+//! - [`snapshot`], [`floor`], [`bucket`]: the freshness rule (ARCHITECTURE.md, "Freshness")
+//! - [`query`]: the REST dialect as a tree, before it meets SQL
+//! - [`request`], [`answer`]: what the HTTP front asks of the pipelines and what it gets back
+//! - [`route`]: shards, placement, what a routing policy answers
+//! - [`settings`]: validated configuration
+//! - [`problem`]: the error a client sees
+
+pub mod answer;
+pub mod bucket;
+pub mod collection;
+pub mod floor;
+pub mod key;
+pub mod problem;
+pub mod query;
+pub mod request;
+pub mod route;
+pub mod settings;
+pub mod snapshot;

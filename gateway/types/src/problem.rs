@@ -1,0 +1,134 @@
+//! The error a client sees: PostgREST's `{code, message, details, hint}` with a kind behind it.
+//! The HTTP status is chosen from the kind in one place, `tidegate-http`'s `status.rs`.
+
+use std::{borrow::Cow, time::Duration};
+
+/// What went wrong, as far as a caller must tell cases apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProblemKind {
+    /// The request cannot be understood or names what does not exist inside a collection (400).
+    BadRequest,
+    /// A filter or operator the column's type does not have (404, as PostgREST answers).
+    UndefinedFunction,
+    /// No such collection or path (404).
+    UnknownResource,
+    /// The row is not there (404).
+    RowNotFound,
+    /// The method is not offered here (405).
+    MethodNotAllowed,
+    /// No representation the client accepts (406), also a singular request with 0 or many rows.
+    NotAcceptable,
+    /// A unique or foreign key is violated (409).
+    Conflict,
+    /// `If-Match` names another version (412).
+    PreconditionFailed,
+    /// The body is over the limit (413).
+    BodyTooLarge,
+    /// The URI is over the limit (414).
+    UriTooLong,
+    /// The range lies outside the result (416).
+    RangeNotSatisfiable,
+    /// Header fields over the limit (431).
+    HeadersTooLarge,
+    /// The body did not arrive in time (408).
+    RequestTimeout,
+    /// The database role may not do this (403).
+    Forbidden,
+    /// The gateway sheds load; try again (429).
+    TooManyRequests,
+    /// The database reported a fault that is not the client's (500).
+    Internal,
+    /// A shard cannot be reached (503).
+    ShardUnavailable,
+    /// A policy failed and there is no safe answer without it (503).
+    PolicyUnavailable,
+    /// No pooled connection came free in time (504).
+    PoolTimeout,
+    /// The statement ran out of time (504).
+    StatementTimeout,
+    /// A write was sent to COMMIT and the connection was lost: it may have happened (504).
+    OutcomeUnknown,
+}
+
+/// Whether trying again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The same request will fail again.
+    Never,
+    /// Try again after about this long; sent as `Retry-After`.
+    After(Duration),
+}
+
+/// An error with everything its reader needs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Problem {
+    /// Decides the status.
+    pub kind: ProblemKind,
+    /// A `PGRST...` code, a SQLSTATE, or one of [`codes`].
+    pub code: Cow<'static, str>,
+    /// What happened.
+    pub message: String,
+    /// Where, or with which values.
+    pub details: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Whether trying again can help.
+    pub retry: Retry,
+}
+
+impl Problem {
+    /// A problem without details or hint that will not go away by itself.
+    pub fn new(kind: ProblemKind, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { kind, code: code.into(), message: message.into(), details: None, hint: None, retry: Retry::Never }
+    }
+
+    /// Adds where or with which values.
+    #[must_use]
+    pub fn details(mut self, details: impl Into<String>) -> Self {
+        self.details = Some(details.into());
+        self
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says that trying again after `delay` can help.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry = Retry::After(delay);
+        self
+    }
+}
+
+/// Codes of Tidegate's own, where PostgREST has none. Listed in `gateway/docs/ERRORS.md`.
+pub mod codes {
+    /// The row a keyed path names does not exist.
+    pub const ROW_NOT_FOUND: &str = "TG001";
+    /// `If-Match` names a version that is not the current one.
+    pub const PRECONDITION_FAILED: &str = "TG002";
+    /// A shard cannot be reached.
+    pub const SHARD_UNAVAILABLE: &str = "TG003";
+    /// The outcome of a write is unknown.
+    pub const OUTCOME_UNKNOWN: &str = "TG004";
+    /// A policy failed closed.
+    pub const POLICY_UNAVAILABLE: &str = "TG005";
+    /// The request would touch more than one shard where it must not.
+    pub const CROSS_SHARD: &str = "TG006";
+    /// An unfiltered or unkeyed write.
+    pub const UNSAFE_WRITE: &str = "TG007";
+    /// A limit of the gateway was exceeded.
+    pub const LIMIT_EXCEEDED: &str = "TG008";
+    /// Column values that place or name a row may not change.
+    pub const KEY_CHANGE: &str = "TG009";
+    /// The gateway is at capacity.
+    pub const OVERLOADED: &str = "TG010";
+    /// The keyed path does not fit the collection's key.
+    pub const BAD_KEY: &str = "TG011";
+    /// Bytes that are not a valid HTTP request for this server.
+    pub const BAD_HTTP: &str = "TG012";
+}

@@ -1,0 +1,212 @@
+//! What the HTTP front asks of the pipelines.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    answer::ETag,
+    collection::Collection,
+    key::RowKey,
+    query::{Count, ListQuery, Projection},
+};
+
+/// A tenant. Only [`TenantId::SHARED`] exists until tenancy does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(pub u32);
+
+impl TenantId {
+    /// The one tenant of a gateway without tenancy.
+    pub const SHARED: Self = Self(0);
+}
+
+/// The parts of an HTTP request a policy may declare as inputs. Borrowed for the call.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The method.
+    pub method: &'a http::Method,
+    /// The path, still percent-encoded.
+    pub path: &'a str,
+    /// The query string without `?`, empty if absent.
+    pub query: &'a str,
+    /// The header fields.
+    pub headers: &'a http::HeaderMap,
+}
+
+impl<'a> Facts<'a> {
+    /// The facts of a request.
+    #[must_use]
+    pub fn of(parts: &'a http::request::Parts) -> Self {
+        Self {
+            method: &parts.method,
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or(""),
+            headers: &parts.headers,
+        }
+    }
+}
+
+/// A keyed read: `GET /v1/products/42`.
+#[derive(Debug, Clone)]
+pub struct RowRead {
+    /// The collection.
+    pub collection: Arc<Collection>,
+    /// The row.
+    pub key: RowKey,
+    /// Its representation.
+    pub projection: Projection,
+}
+
+/// A list read: `GET /v1/products?...`.
+#[derive(Debug, Clone)]
+pub struct ListRead {
+    /// The collection.
+    pub collection: Arc<Collection>,
+    /// The query. `limit` is already clamped to the collection's `max_rows`.
+    pub query: ListQuery,
+}
+
+/// `If-Match`, for writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IfMatch {
+    /// No condition.
+    Absent,
+    /// `*`: the row must exist.
+    Any,
+    /// One of these versions. A tag that is not ours (weak, or of another form) matches nothing,
+    /// so the list may be empty.
+    OneOf(Vec<ETag>),
+}
+
+/// `If-None-Match` on a write: `*` refuses to overwrite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfNoneMatch {
+    /// No condition.
+    Absent,
+    /// `*`: the row must not exist yet.
+    Any,
+}
+
+/// `Prefer: return=`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReturnPreference {
+    /// No body.
+    #[default]
+    Minimal,
+    /// No body, but `Location`.
+    HeadersOnly,
+    /// The rows as they are now.
+    Representation,
+}
+
+/// `Prefer: resolution=`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// A duplicate key is a conflict.
+    Fail,
+    /// `ON CONFLICT (key) DO UPDATE` of the sent columns.
+    MergeDuplicates,
+    /// `ON CONFLICT (key) DO NOTHING`.
+    IgnoreDuplicates,
+}
+
+/// `Prefer: missing=`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Missing {
+    /// A listed column that a row lacks becomes NULL.
+    #[default]
+    Null,
+    /// It takes the column's default.
+    Default,
+}
+
+/// Rows in a write's body: a JSON array of objects (a single object is wrapped by the parser),
+/// handed to PostgreSQL as it came, with what the parser learned about it.
+#[derive(Debug, Clone)]
+pub struct RowsBody {
+    /// The JSON array as text. Valid JSON, without NUL.
+    pub json: Bytes,
+    /// How many objects it has.
+    pub rows: usize,
+    /// The columns written, in the first object's order: the objects' common keys, or `columns=`.
+    /// Every name exists in the collection and is not generated.
+    pub columns: Vec<String>,
+    /// Key values of each row, as far as the body gives every key column.
+    pub keys: Vec<Option<RowKey>>,
+}
+
+/// What a write does.
+#[derive(Debug, Clone)]
+pub enum WriteAction {
+    /// `POST /v1/products`
+    Insert {
+        /// What to insert.
+        body: RowsBody,
+        /// What happens to duplicates.
+        resolution: Resolution,
+        /// What happens to absent columns.
+        missing: Missing,
+    },
+    /// `PUT /v1/products/42`: insert or replace exactly this row.
+    Put {
+        /// The row; the body's key values, where given, equal it.
+        key: RowKey,
+        /// One object.
+        body: RowsBody,
+    },
+    /// `PATCH /v1/products/42`
+    Patch {
+        /// The row.
+        key: RowKey,
+        /// One object: the columns to change.
+        body: RowsBody,
+    },
+    /// `DELETE /v1/products/42`
+    Delete {
+        /// The row.
+        key: RowKey,
+    },
+    /// `PATCH /v1/products?filters`: only with filters that stay on one shard.
+    PatchWhere {
+        /// Which rows (at least one filter).
+        query: ListQuery,
+        /// One object: the columns to change.
+        body: RowsBody,
+    },
+    /// `DELETE /v1/products?filters`: only with filters that stay on one shard.
+    DeleteWhere {
+        /// Which rows (at least one filter).
+        query: ListQuery,
+    },
+}
+
+/// A write with its conditions and what the client wants back.
+#[derive(Debug, Clone)]
+pub struct WriteRequest {
+    /// The collection.
+    pub collection: Arc<Collection>,
+    /// What to do.
+    pub action: WriteAction,
+    /// Only if the row has this version. The version is that of [`WriteRequest::projection`].
+    pub if_match: IfMatch,
+    /// Only if the row does not exist.
+    pub if_none_match: IfNoneMatch,
+    /// What to answer.
+    pub returning: ReturnPreference,
+    /// Representation of the rows answered, and the one `If-Match` versions refer to.
+    pub projection: Projection,
+    /// Whether the number of rows is wanted.
+    pub count: Count,
+    /// `Accept: application/vnd.pgrst.object+json`: more or fewer than one row rolls back.
+    pub cardinality: Cardinality,
+}
+
+/// How many rows an answer may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cardinality {
+    /// An array of any length.
+    #[default]
+    Many,
+    /// Exactly one object.
+    Singular,
+}

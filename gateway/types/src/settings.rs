@@ -1,0 +1,200 @@
+//! Validated configuration. `tidegate-config` makes it; each layer takes its own part.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use indexmap::IndexMap;
+
+use crate::collection::{Mode, Visibility};
+
+/// A value that must never be printed: its `Debug` and `Display` say `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a value.
+    #[must_use]
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value, for the one place that needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Everything a gateway needs to start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The public listener.
+    pub http: HttpSettings,
+    /// The admin listener.
+    pub admin: AdminSettings,
+    /// The shards by name, at least one.
+    pub shards: IndexMap<String, ShardSettings>,
+    /// The pools.
+    pub pools: PoolsSettings,
+    /// The cache.
+    pub cache: CacheSettings,
+    /// The policies.
+    pub policies: PolicySettings,
+    /// The collections by name, at least one.
+    pub collections: IndexMap<String, CollectionSettings>,
+}
+
+/// `[http]`
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// Where to listen. Default 127.0.0.1:8080.
+    pub listen: SocketAddr,
+    /// Connections served at once; more wait in the backlog. Default 10000.
+    pub max_connections: usize,
+    /// Time for a complete request head. Default 10 s.
+    pub header_timeout: Duration,
+    /// Header fields per request. Default 100.
+    pub max_headers: usize,
+    /// Bytes of a request URI. Default 8 KiB.
+    pub max_uri_bytes: usize,
+    /// Bytes of a request body. Default 1 MiB.
+    pub max_body_bytes: usize,
+    /// Time for a complete request body. Default 30 s.
+    pub body_timeout: Duration,
+    /// Concurrent streams per HTTP/2 connection. Default 128.
+    pub max_streams: u32,
+    /// Time for a request from head to answer. Default 30 s.
+    pub request_timeout: Duration,
+    /// How long readiness says 503 while requests are still accepted. Default 10 s.
+    pub drain_delay: Duration,
+    /// How long requests in flight may take after that. Default 20 s.
+    pub drain_grace: Duration,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone)]
+pub struct AdminSettings {
+    /// Where to listen. Default 127.0.0.1:9090.
+    pub listen: SocketAddr,
+    /// The bearer token of `/admin/*`. Without one those calls are refused
+    /// unless the listener is on a loopback address.
+    pub token: Option<Secret>,
+}
+
+/// `[shards.NAME]`
+#[derive(Debug, Clone)]
+pub struct ShardSettings {
+    /// `postgres://` URL of the primary.
+    pub primary: Secret,
+}
+
+/// `[pools]`
+#[derive(Debug, Clone)]
+pub struct PoolsSettings {
+    /// Keyed, batched reads.
+    pub point: PoolSettings,
+    /// Lists.
+    pub scan: PoolSettings,
+    /// Writes.
+    pub write: PoolSettings,
+}
+
+/// `[pools.CLASS]`, per shard
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// Connections opened at start and kept.
+    pub min: usize,
+    /// Most connections.
+    pub max: usize,
+    /// How long a request may wait for one.
+    pub wait_timeout: Duration,
+    /// `statement_timeout` of its connections.
+    pub statement_timeout: Duration,
+}
+
+/// `[cache]`
+#[derive(Debug, Clone)]
+pub struct CacheSettings {
+    /// Bytes of the in-process cache, entries and their overhead. Default 256 MiB.
+    pub l1_bytes: u64,
+    /// Slots of the floor table of each shard; a power of two. Default 65536.
+    pub buckets: usize,
+    /// Rows above this size are served, not stored. Default 256 KiB.
+    pub max_entry_bytes: usize,
+    /// How far a TTL is shortened at random, so that entries do not expire together. Default 0.1.
+    pub ttl_jitter: f64,
+}
+
+/// `[policies]`
+#[derive(Debug, Clone)]
+pub struct PolicySettings {
+    /// The watched folder. Without one there are no plugins.
+    pub dir: Option<PathBuf>,
+    /// `[policies.route]`
+    pub route: Option<HookSettings>,
+    /// Linear memory a plugin instance may have. Default 16 MiB.
+    pub max_memory_bytes: usize,
+    /// Wall-clock budget of one call. Default 10 ms.
+    pub call_timeout: Duration,
+}
+
+/// `[policies.HOOK]`
+#[derive(Debug, Clone)]
+pub struct HookSettings {
+    /// The file's name in the folder without `.wasm`.
+    pub plugin: String,
+    /// Passed to the plugin's `configure` as JSON.
+    pub config: serde_json::Value,
+    /// What answers a read when the plugin fails.
+    pub fallback: RouteFallback,
+    /// Whether a new version may send existing keys to other shards.
+    pub moves: Moves,
+}
+
+/// `fallback` of `[policies.route]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteFallback {
+    /// Built-in hash routing of the shard key.
+    Hash,
+    /// Ask every shard.
+    AllShards,
+    /// Fail closed, as writes do.
+    Refuse,
+}
+
+/// `allow_moves` of `[policies.route]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moves {
+    /// A version that would move existing keys is refused.
+    Refused,
+    /// The operator takes care of the data.
+    Allowed,
+}
+
+/// `[collections.NAME]`
+#[derive(Debug, Clone)]
+pub struct CollectionSettings {
+    /// `table` or `schema.table`.
+    pub table: String,
+    /// The primary key; empty means the catalog's.
+    pub key: Vec<String>,
+    /// The columns that place a row; empty means the first key column.
+    pub shard_key: Vec<String>,
+    /// The exposed columns; empty means all.
+    pub columns: Vec<String>,
+    /// The pipeline.
+    pub mode: Mode,
+    /// Longest time a row is served from the cache. Default 60 s.
+    pub ttl: Duration,
+    /// Longest time "no such row" is served from the cache. Default 5 s.
+    pub negative_ttl: Duration,
+    /// `Cache-Control`. Default private.
+    pub visibility: Visibility,
+    /// Most rows of a list. Default 1000.
+    pub max_rows: u64,
+}
