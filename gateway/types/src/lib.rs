@@ -1,6 +1,7 @@
 //! Pure data shared by every layer of Tidegate. No I/O, no clocks, no locks.
 //!
 //! # Layout
+//! - [`epoch`]: when xids stop being comparable
 //! - [`key`]: typed row keys whose equality is SQL equality
 //! - [`collection`]: a REST collection resolved against the catalog
 //! - [`snapshot`], [`floor`], [`bucket`]: the freshness rule (ARCHITECTURE.md, "Freshness")
@@ -13,6 +14,7 @@
 pub mod answer;
 pub mod bucket;
 pub mod collection;
+pub mod epoch;
 pub mod floor;
 pub mod key;
 pub mod problem;
