@@ -25,7 +25,7 @@ impl ETag {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut field = [b'"'; 18];
         for (i, slot) in field[1..17].iter_mut().enumerate() {
-            *slot = DIGITS[(self.0 >> (60 - 4 * i)) as usize & 0xf];
+            *slot = DIGITS[((self.0 >> (60 - 4 * i)) & 0xf) as usize];
         }
         field
     }

@@ -1,5 +1,7 @@
 //! Floors: the transactions that changed what a bucket covers. Floors only rise.
 
+use std::cmp::Reverse;
+
 use smallvec::SmallVec;
 
 use crate::snapshot::{Snapshot, Xid};
@@ -14,13 +16,38 @@ pub const RECENT: usize = 4;
 pub struct Floor {
     recent: SmallVec<[Xid; RECENT]>,
     folded_max: Option<Xid>,
+    witness: Option<Witness>,
+}
+
+/// A snapshot's place among the snapshots of one primary, which are totally ordered:
+/// `xmax` never falls, and between equal `xmax` running transactions only end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Witness(Xid, Reverse<usize>);
+
+impl Witness {
+    fn of(snapshot: &Snapshot) -> Self {
+        Self(snapshot.xmax, Reverse(snapshot.xip.len()))
+    }
 }
 
 impl Floor {
     /// Whether an entry read in `snapshot` may be served: it sees every transaction of the floor.
     #[must_use]
     pub fn admits(&self, snapshot: &Snapshot) -> bool {
-        self.folded_max.is_none_or(|max| max < snapshot.xmin) && self.recent.iter().all(|xid| snapshot.sees(*xid))
+        self.folded_max.is_none_or(|max| max < snapshot.xmin)
+            && self.recent.iter().all(|xid| snapshot.sees(*xid))
+            && self.witness.is_none_or(|witness| witness <= Witness::of(snapshot))
+    }
+
+    /// Replaces the transactions by a snapshot that sees them all: from here on a snapshot must not
+    /// be older than this one. Keeps a long transaction elsewhere, which holds `xmin` back, from
+    /// making a bucket with folded transactions uncacheable. Call only after [`Floor::admits`].
+    pub fn witness(&mut self, snapshot: &Snapshot) {
+        if !self.recent.is_empty() || self.folded_max.is_some() {
+            self.recent.clear();
+            self.folded_max = None;
+            self.witness = Some(Witness::of(snapshot));
+        }
     }
 
     /// Adds a transaction. Raising twice with the same xid changes nothing.
@@ -53,7 +80,7 @@ impl Floor {
     /// Whether anything was ever raised here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.recent.is_empty() && self.folded_max.is_none()
+        self.recent.is_empty() && self.folded_max.is_none() && self.witness.is_none()
     }
 }
 
@@ -73,6 +100,23 @@ mod tests {
         assert!(!floor.admits(&snap("10:12:10")), "still running");
         assert!(floor.admits(&snap("11:11:")), "finished");
         assert!(floor.admits(&snap("9:12:9")), "an unrelated older transaction does not matter");
+    }
+
+    #[test]
+    fn a_witness_outlives_a_long_transaction_elsewhere() {
+        let mut floor = Floor::default();
+        floor.raise(Xid(10));
+        let long_elsewhere = snap("5:11:5");
+        assert!(floor.admits(&long_elsewhere));
+        floor.witness(&long_elsewhere);
+        for xid in 11..20 {
+            floor.raise(Xid(xid));
+            let after = snap(&format!("5:{}:5", xid + 1));
+            assert!(floor.admits(&after), "xid {xid}");
+            floor.witness(&after);
+        }
+        assert!(!floor.admits(&long_elsewhere), "older than the witness");
+        assert!(!floor.admits(&snap("5:20:5,19")), "more running than the witness saw");
     }
 
     #[test]

@@ -1,0 +1,124 @@
+//! Metrics of the cache.
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{counter::Counter, family::Family, gauge::ConstGauge},
+    registry::Registry,
+};
+use tidegate_types::answer::NotStored;
+
+use crate::l1::L1;
+
+/// Rows served from the cache.
+pub const HITS: (&str, &str) = ("tidegate_cache_hits", "Rows served from the cache");
+/// Rows the cache did not have, or might no longer serve.
+pub const MISSES: (&str, &str) =
+    ("tidegate_cache_misses", "Rows the cache did not have or might no longer serve, by reason");
+/// Rows stored after a fetch.
+pub const STORED: (&str, &str) = ("tidegate_cache_stored", "Rows stored after a fetch");
+/// Rows fetched but not stored.
+pub const NOT_STORED: (&str, &str) = ("tidegate_cache_not_stored", "Rows fetched but not stored, by reason");
+/// What became of readers that missed.
+pub const FLIGHTS: (&str, &str) =
+    ("tidegate_cache_flights", "Readers that missed: led a fetch, joined one, or moved to the next one");
+/// Floors raised.
+pub const RAISES: (&str, &str) = ("tidegate_cache_floor_raises", "Buckets whose floor a write raised");
+/// Entries held.
+pub const ENTRIES: (&str, &str) = ("tidegate_cache_l1_entries", "Entries held in process");
+/// Bytes charged.
+pub const BYTES: (&str, &str) = ("tidegate_cache_l1_bytes", "Bytes charged for entries held in process");
+
+/// Why an entry was not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MissReason {
+    /// There was none.
+    Absent,
+    /// Its time was over.
+    Expired,
+    /// A floor rose, or its epoch ended.
+    Outdated,
+}
+
+/// What a reader that missed did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FlightRole {
+    /// Fetched itself.
+    Led,
+    /// Got another's result.
+    Joined,
+    /// Was refused another's result and waited for the next flight.
+    Moved,
+}
+
+type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
+
+fn counters<const N: usize>(
+    registry: &mut Registry,
+    metric: (&str, &str),
+    label: &'static str,
+    values: [&'static str; N],
+) -> [Counter; N] {
+    let family = Labelled::default();
+    registry.register(metric.0, metric.1, family.clone());
+    values.map(|value| family.get_or_create_owned(&[(label, value)]))
+}
+
+/// Handles, resolved once: counting on the hot path is one atomic addition.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    pub(crate) hits: Counter,
+    misses: [Counter; 3],
+    pub(crate) stored: Counter,
+    not_stored: [Counter; 3],
+    flights: [Counter; 3],
+    pub(crate) raises: Counter,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn register(registry: &mut Registry, l1: L1) -> Self {
+        let (hits, stored, raises) = (Counter::default(), Counter::default(), Counter::default());
+        registry.register(HITS.0, HITS.1, hits.clone());
+        registry.register(STORED.0, STORED.1, stored.clone());
+        registry.register(RAISES.0, RAISES.1, raises.clone());
+
+        let misses = counters(registry, MISSES, "reason", ["absent", "expired", "outdated"]);
+        let not_stored = counters(registry, NOT_STORED, "reason", ["floor", "too_large", "epoch"]);
+        let flights = counters(registry, FLIGHTS, "role", ["led", "joined", "moved"]);
+        registry.register_collector(Box::new(Size(l1)));
+        Self { hits, misses, stored, not_stored, flights, raises }
+    }
+
+    pub(crate) fn miss(&self, reason: MissReason) {
+        self.misses[reason as usize].inc();
+    }
+
+    pub(crate) fn flight(&self, role: FlightRole) {
+        self.flights[role as usize].inc();
+    }
+
+    pub(crate) fn not_stored(&self, reason: NotStored) {
+        let index = match reason {
+            NotStored::Floor => 0,
+            NotStored::TooLarge => 1,
+            NotStored::Epoch => 2,
+        };
+        self.not_stored[index].inc();
+    }
+}
+
+/// The map's size, read when metrics are scraped.
+#[derive(Debug)]
+struct Size(L1);
+
+impl Collector for Size {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for ((name, help), value) in [(ENTRIES, self.0.entries()), (BYTES, self.0.bytes())] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        Ok(())
+    }
+}
