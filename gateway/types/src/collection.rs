@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use smallvec::SmallVec;
 
 use crate::{
-    key::{KeyError, KeyType, RowKey},
+    key::{KeyError, KeyType, KeyValue, RowKey},
     settings::CollectionSettings,
 };
 
@@ -161,17 +161,36 @@ impl Collection {
     /// Several values are joined by the unit separator (0x1F).
     #[must_use]
     pub fn shard_key_text(&self, key: &RowKey) -> String {
-        use std::fmt::Write as _;
-        let mut text = String::with_capacity(20);
-        for (i, position) in self.shard_key.iter().enumerate() {
-            if i > 0 {
-                text.push('\u{1f}');
-            }
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{}", key.0[*position]);
-        }
-        text
+        join_shard_key(self.shard_key.iter().map(|position| &key.0[*position]))
     }
+
+    /// The same text from single column values, as `value_of` gives them by column name.
+    /// `None` if one is missing or is not a value of its column.
+    #[must_use]
+    pub fn shard_key_text_from<'a>(&self, value_of: impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+        let values: Option<SmallVec<[KeyValue; 1]>> = self
+            .shard_key
+            .iter()
+            .map(|position| {
+                let column = &self.key[*position];
+                column.key_type.parse(value_of(&self.columns[column.column].name)?).ok()
+            })
+            .collect();
+        values.map(|values| join_shard_key(values.iter()))
+    }
+}
+
+fn join_shard_key<'a>(values: impl Iterator<Item = &'a KeyValue>) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(20);
+    for (i, value) in values.enumerate() {
+        if i > 0 {
+            text.push('\u{1f}');
+        }
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{value}");
+    }
+    text
 }
 
 /// A keyed path that does not fit the collection's key.

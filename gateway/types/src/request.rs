@@ -133,6 +133,10 @@ pub struct RowsBody {
     pub columns: Vec<String>,
     /// Key values of each row, as far as the body gives every key column.
     pub keys: Vec<Option<RowKey>>,
+    /// Canonical shard-key text of each row (as [`Collection::shard_key_text`] gives it), as far as
+    /// the body gives every shard-key column: enough to place a row whose other key columns the
+    /// database generates.
+    pub shard_keys: Vec<Option<String>>,
 }
 
 /// What a write does.
