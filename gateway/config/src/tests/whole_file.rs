@@ -1,0 +1,190 @@
+//! Files that are right.
+
+use std::{path::Path, time::Duration};
+
+use tidegate_types::{
+    collection::{Mode, Visibility},
+    settings::{Moves, RouteFallback},
+};
+
+use super::{LEAST, parse, parse_with};
+
+#[test]
+fn the_least_file_gets_the_documented_defaults() {
+    let settings = parse(LEAST).expect("valid");
+    assert_eq!(settings.http.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(settings.http.max_connections, 10_000);
+    assert_eq!(settings.http.header_timeout, Duration::from_secs(10));
+    assert_eq!(settings.http.max_headers, 100);
+    assert_eq!(settings.http.max_uri_bytes, 8 << 10);
+    assert_eq!(settings.http.max_body_bytes, 1 << 20);
+    assert_eq!(settings.http.body_timeout, Duration::from_secs(30));
+    assert_eq!(settings.http.max_streams, 128);
+    assert_eq!(settings.http.request_timeout, Duration::from_secs(30));
+    assert_eq!(settings.http.drain_delay, Duration::from_secs(10));
+    assert_eq!(settings.http.drain_grace, Duration::from_secs(20));
+    assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:9090");
+    assert!(settings.admin.token.is_none());
+    assert_eq!(settings.cache.l1_bytes, 256 << 20);
+    assert_eq!(settings.cache.buckets, 65_536);
+    assert_eq!(settings.cache.max_entry_bytes, 256 << 10);
+    assert!((settings.cache.ttl_jitter - 0.1).abs() < f64::EPSILON);
+    assert!(settings.policies.dir.is_none() && settings.policies.route.is_none());
+    assert_eq!(settings.policies.max_memory_bytes, 16 << 20);
+    assert_eq!(settings.policies.call_timeout, Duration::from_millis(10));
+    let products = &settings.collections["products"];
+    assert!(products.key.is_empty() && products.shard_key.is_empty() && products.columns.is_empty());
+    assert_eq!(products.mode, Mode::CacheAside);
+    assert_eq!(products.ttl, Duration::from_secs(60));
+    assert_eq!(products.negative_ttl, Duration::from_secs(5));
+    assert_eq!(products.visibility, Visibility::Private);
+    assert_eq!(products.max_rows, 1_000);
+}
+
+/// Every key there is, none at its default.
+const EVERY_KEY: &str = r#"
+[http]
+listen = "0.0.0.0:80"
+max_connections = 5
+header_timeout = "1s"
+max_headers = 50
+max_uri_bytes = "4KiB"
+max_body_bytes = 2_000
+body_timeout = "2s"
+max_streams = 7
+request_timeout = "3s"
+drain_delay = "0s"
+drain_grace = "250ms"
+
+[admin]
+listen = "[::1]:91"
+token = "env:TOKEN"
+
+[shards.north]
+primary = "env:NORTH"
+[shards.east]
+primary = "postgres://app:p%40ss@[::1]:5433/app?sslmode=disable"
+
+[pools.point]
+min = 2
+max = 3
+wait_timeout = "100ms"
+statement_timeout = "200ms"
+[pools.scan]
+min = 4
+max = 5
+wait_timeout = "300ms"
+statement_timeout = "400ms"
+[pools.write]
+min = 6
+max = 7
+wait_timeout = "5m"
+statement_timeout = "1h"
+
+[cache]
+l1_bytes = "64MiB"
+buckets = 1024
+max_entry_bytes = "8KiB"
+ttl_jitter = 0
+
+[policies]
+dir = "policies"
+max_memory = "1MiB"
+call_timeout = "5ms"
+
+[policies.route]
+plugin = "hash-router"
+config = { salt = "x", weights = [1, 2.5], deep = { on = true } }
+fallback = "refuse"
+allow_moves = true
+
+[collections."order lines"]
+table = "shop.order_lines"
+key = ["order_id", "line"]
+shard_key = ["order_id"]
+columns = ["order_id", "line", "sku"]
+mode = "bypass"
+ttl = "10s"
+negative_ttl = "0s"
+consistency = "strict"
+cache_control = "public"
+max_rows = 10
+
+[collections.products]
+table = "products"
+key = "id"
+"#;
+
+#[test]
+fn every_key_reaches_its_setting() {
+    let environment = [("NORTH", "postgresql://n/app"), ("TOKEN", "s3cret")];
+    let settings = parse_with(EVERY_KEY, &environment, Path::new("/etc/tidegate")).expect("valid");
+    let http = &settings.http;
+    assert_eq!(http.listen.to_string(), "0.0.0.0:80");
+    assert_eq!((http.max_connections, http.max_headers, http.max_uri_bytes), (5, 50, 4096));
+    assert_eq!((http.max_body_bytes, http.max_streams), (2000, 7));
+    assert_eq!(http.header_timeout, Duration::from_secs(1));
+    assert_eq!(http.body_timeout, Duration::from_secs(2));
+    assert_eq!(http.request_timeout, Duration::from_secs(3));
+    assert_eq!((http.drain_delay, http.drain_grace), (Duration::ZERO, Duration::from_millis(250)));
+    assert_eq!(settings.admin.listen.to_string(), "[::1]:91");
+    assert_eq!(settings.admin.token.expect("given").reveal(), "s3cret");
+    assert_eq!(settings.shards.keys().collect::<Vec<_>>(), ["north", "east"], "in the order of the file");
+    assert_eq!(settings.shards["north"].primary.reveal(), "postgresql://n/app");
+    assert_eq!(settings.shards["east"].primary.reveal(), "postgres://app:p%40ss@[::1]:5433/app?sslmode=disable");
+    let pools = [settings.pools.point, settings.pools.scan, settings.pools.write];
+    assert_eq!(pools.map(|p| (p.min, p.max)), [(2, 3), (4, 5), (6, 7)]);
+    assert_eq!(pools.map(|p| p.wait_timeout.as_millis()), [100, 300, 300_000]);
+    assert_eq!(pools.map(|p| p.statement_timeout.as_millis()), [200, 400, 3_600_000]);
+    assert_eq!(
+        (settings.cache.l1_bytes, settings.cache.buckets, settings.cache.max_entry_bytes),
+        (64 << 20, 1024, 8192)
+    );
+    assert!(settings.cache.ttl_jitter.abs() < f64::EPSILON);
+    let policies = &settings.policies;
+    assert_eq!(policies.dir.as_deref(), Some(Path::new("/etc/tidegate/policies")), "relative to the file's folder");
+    assert_eq!((policies.max_memory_bytes, policies.call_timeout), (1 << 20, Duration::from_millis(5)));
+    let route = policies.route.as_ref().expect("given");
+    assert_eq!(
+        (route.plugin.as_str(), route.fallback, route.moves),
+        ("hash-router", RouteFallback::Refuse, Moves::Allowed)
+    );
+    let config = serde_json::json!({"salt": "x", "weights": [1, 2.5], "deep": {"on": true}});
+    assert_eq!(route.config.to_string(), config.to_string());
+    let lines = &settings.collections["order lines"];
+    assert_eq!(lines.table, "shop.order_lines");
+    assert_eq!(lines.key, ["order_id", "line"]);
+    assert_eq!(lines.shard_key, ["order_id"]);
+    assert_eq!(lines.columns, ["order_id", "line", "sku"]);
+    assert_eq!((lines.mode, lines.visibility, lines.max_rows), (Mode::Bypass, Visibility::Public, 10));
+    assert_eq!((lines.ttl, lines.negative_ttl), (Duration::from_secs(10), Duration::ZERO));
+    assert_eq!(settings.collections["products"].key, ["id"], "one name needs no brackets");
+}
+
+/// The names of `CONFIG.md` and those of the parser are the same: a key that is added to one
+/// and not to the other shows here.
+#[test]
+fn the_reference_names_every_key() {
+    let reference = include_str!("../../../docs/CONFIG.md");
+    for line in EVERY_KEY.lines() {
+        if let Some((key, _)) = line.split_once(" = ") {
+            assert!(reference.contains(&format!("`{key}`")), "CONFIG.md does not name `{key}`");
+        }
+    }
+}
+
+#[test]
+fn a_secret_file_is_read_relative_to_the_configuration_and_without_its_line_end() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("url"), "postgres://app:pw@db/app\n").expect("written");
+    std::fs::write(dir.path().join("tidegate.toml"), LEAST.replace("postgres://app@db-a/app", "file:url"))
+        .expect("written");
+    let settings = crate::load(&dir.path().join("tidegate.toml")).expect("valid");
+    assert_eq!(settings.shards["a"].primary.reveal(), "postgres://app:pw@db/app");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = crate::load(Path::new("/nonexistent/tidegate.toml")).expect_err("no such file").to_string();
+    assert!(error.starts_with("/nonexistent/tidegate.toml: cannot be read: "), "{error}");
+}
