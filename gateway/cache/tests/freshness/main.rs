@@ -1,0 +1,5 @@
+//! The freshness rule of one gateway, driven against a small model of PostgreSQL's transactions.
+
+mod interleavings;
+mod random_walk;
+mod support;

@@ -1,0 +1,245 @@
+//! Random interleavings of readers, writers and fail-overs against the real cache, each a seed.
+//! Property: a read never returns a version older than one acknowledged, or returned, before it
+//! began. A bug bank proves that the walk finds what it is made to find.
+
+use std::collections::HashMap;
+
+use crate::support::{Reader, World, step, value};
+use proptest::test_runner::{Config, TestRunner};
+use tidegate_types::snapshot::Xid;
+
+/// Wrong orders of a write or of a loader, each of which makes caches stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bug {
+    None,
+    FloorAfterCommit,
+    FloorAfterAcknowledgement,
+    NoFloor,
+    SnapshotAfterRow,
+    FloorOfAnotherKey,
+    EpochIgnored,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Started,
+    HasRow,
+    Raised,
+    Committed,
+    Acknowledged,
+}
+
+struct Writer {
+    xid: Xid,
+    key: i64,
+    value: Option<u32>,
+    phase: Phase,
+}
+
+struct Running {
+    reader: Reader,
+    key: i64,
+    at_least: usize,
+}
+
+struct Walk {
+    world: World,
+    bug: Bug,
+    random: fastrand::Rng,
+    writers: Vec<Writer>,
+    readers: Vec<Running>,
+    /// Newest version acknowledged or returned, per key.
+    known: HashMap<i64, usize>,
+    last_value: u32,
+}
+
+const KEYS: i64 = 3;
+
+impl Walk {
+    fn new(seed: u64, bug: Bug) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let buckets = if random.bool() { 1 } else { 1024 };
+        Self {
+            world: World::new(buckets),
+            bug,
+            random,
+            writers: Vec::new(),
+            readers: Vec::new(),
+            known: HashMap::new(),
+            last_value: 0,
+        }
+    }
+
+    fn run(mut self, steps: usize) -> Result<(), String> {
+        for _ in 0..steps {
+            match self.random.u32(0..100) {
+                0..20 => self.start_reader(),
+                20..30 => self.start_writer(),
+                30..60 => self.advance_writer(),
+                60..75 => self.execute(),
+                75..98 => self.deliver(),
+                98 => self.drop_reader(),
+                _ => self.fail_over(),
+            }
+            self.poll()?;
+        }
+        Ok(())
+    }
+
+    fn start_reader(&mut self) {
+        let key = self.random.i64(0..KEYS);
+        let at_least = self.known.get(&key).copied().unwrap_or(0);
+        let entry =
+            if self.random.bool() { crate::support::entry_key(key) } else { crate::support::narrow_entry_key(key) };
+        self.readers.push(Running { reader: self.world.reader_of(entry, key), key, at_least });
+    }
+
+    fn start_writer(&mut self) {
+        let key = self.random.i64(0..KEYS);
+        self.last_value += 1;
+        let value = (!self.last_value.is_multiple_of(5)).then_some(self.last_value);
+        let xid = self.world.db.borrow_mut().begin();
+        self.writers.push(Writer { xid, key, value, phase: Phase::Started });
+    }
+
+    fn advance_writer(&mut self) {
+        if self.writers.is_empty() {
+            return;
+        }
+        let at = self.random.usize(0..self.writers.len());
+        let (xid, key, phase) = (self.writers[at].xid, self.writers[at].key, self.writers[at].phase);
+        match phase {
+            Phase::Started => {
+                let locked =
+                    self.writers.iter().any(|w| w.key == key && matches!(w.phase, Phase::HasRow | Phase::Raised));
+                if !locked {
+                    self.writers[at].phase = Phase::HasRow;
+                }
+            }
+            Phase::HasRow => {
+                match self.bug {
+                    Bug::FloorAfterCommit | Bug::FloorAfterAcknowledgement | Bug::NoFloor => {}
+                    Bug::FloorOfAnotherKey => self.world.raise(xid, (key + 1) % KEYS),
+                    _ => self.world.raise(xid, key),
+                }
+                self.writers[at].phase = Phase::Raised;
+            }
+            Phase::Raised if self.random.u32(0..6) == 0 => {
+                self.world.db.borrow_mut().abort(xid);
+                self.writers.swap_remove(at);
+            }
+            Phase::Raised => {
+                let value = self.writers[at].value;
+                self.world.db.borrow_mut().commit(xid, key, value);
+                self.writers[at].phase = Phase::Committed;
+            }
+            Phase::Committed => {
+                // Acknowledged: whatever is current now was committed by this write or after it.
+                if self.bug == Bug::FloorAfterCommit {
+                    self.world.raise(xid, key);
+                }
+                let value = self.writers[at].value;
+                let version = self.world.db.borrow().version_of(key, value).expect("committed");
+                let known = self.known.entry(key).or_insert(0);
+                *known = (*known).max(version);
+                self.writers[at].phase = Phase::Acknowledged;
+            }
+            Phase::Acknowledged => {
+                if self.bug == Bug::FloorAfterAcknowledgement {
+                    self.world.raise(xid, key);
+                }
+                self.writers.swap_remove(at);
+            }
+        }
+    }
+
+    fn execute(&mut self) {
+        let waiting = self.world.queries.borrow().iter().any(|q| q.executed.is_none());
+        if waiting {
+            self.world.execute();
+        }
+    }
+
+    fn deliver(&mut self) {
+        let ready = self.world.queries.borrow().iter().any(|q| q.executed.is_some());
+        if ready {
+            if self.bug == Bug::SnapshotAfterRow {
+                let fresh = self.world.db.borrow().snapshot();
+                let mut queries = self.world.queries.borrow_mut();
+                let query = queries.iter_mut().find(|q| q.executed.is_some()).expect("checked");
+                if let Some(Ok(fetched)) = &mut query.executed {
+                    fetched.snapshot = std::sync::Arc::new(fresh);
+                }
+            }
+            self.world.deliver();
+        }
+    }
+
+    fn drop_reader(&mut self) {
+        if !self.readers.is_empty() {
+            let at = self.random.usize(0..self.readers.len());
+            drop(self.readers.swap_remove(at));
+        }
+    }
+
+    fn fail_over(&mut self) {
+        // Writers that were not committed are gone; what committed stays.
+        let epoch = match self.bug {
+            Bug::EpochIgnored => self.world.db.borrow().epoch,
+            _ => self.world.epochs.advance(crate::support::SHARD),
+        };
+        self.writers.retain(|w| matches!(w.phase, Phase::Committed | Phase::Acknowledged));
+        self.world.db.borrow_mut().fail_over(epoch);
+    }
+
+    fn poll(&mut self) -> Result<(), String> {
+        let mut at = 0;
+        while at < self.readers.len() {
+            let Some(served) = step(&mut self.readers[at].reader) else {
+                at += 1;
+                continue;
+            };
+            let Running { key, at_least, .. } = self.readers.swap_remove(at);
+            let got = value(&served);
+            let db = self.world.db.borrow();
+            let version = db.version_of(key, got).ok_or(format!("key {key}: {got:?} was never committed"))?;
+            if version < at_least {
+                return Err(format!("key {key}: version {version} after {at_least} was known, {:?}", served.status));
+            }
+            let known = self.known.entry(key).or_insert(0);
+            // NULL values repeat; count only what is certain.
+            if got.is_some() {
+                *known = (*known).max(version);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn first_violation(bug: Bug, seeds: u64) -> Option<(u64, String)> {
+    (0..seeds).find_map(|seed| Walk::new(seed, bug).run(200).err().map(|error| (seed, error)))
+}
+
+#[test]
+fn no_interleaving_serves_an_acknowledged_write_stale() {
+    assert_eq!(first_violation(Bug::None, 2_000), None);
+}
+
+#[test]
+fn no_interleaving_with_a_fresh_seed_serves_stale() {
+    let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&proptest::num::u64::ANY, |seed| {
+            Walk::new(seed, Bug::None)
+                .run(400)
+                .map_err(|e| proptest::test_runner::TestCaseError::fail(format!("seed {seed}: {e}")))
+        })
+        .expect("no violation");
+}
+
+#[test]
+fn every_bug_of_the_bank_is_found() {
+    for bug in [Bug::FloorAfterCommit, Bug::NoFloor, Bug::SnapshotAfterRow, Bug::FloorOfAnotherKey, Bug::EpochIgnored] {
+        assert!(first_violation(bug, 4_000).is_some(), "{bug:?} was not found");
+    }
+}
