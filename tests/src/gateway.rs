@@ -1,0 +1,91 @@
+//! A `tidegate serve` process: addresses, log, signals.
+
+use std::net::SocketAddr;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Client, Config, metrics::Metrics, process::Process, until};
+
+/// A gateway that serves.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The process.
+    pub process: Process,
+    http: SocketAddr,
+    admin: SocketAddr,
+    #[expect(dead_code, reason = "removed on drop")]
+    dir: TempDir,
+}
+
+impl Gateway {
+    /// Writes the configuration, starts the gateway and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not get ready; the message has the end of its log.
+    pub async fn start(config: &Config) -> Self {
+        let gateway = Self::start_unready(config).await;
+        let admin = gateway.admin_client();
+        until("the gateway is ready", || async { (admin.get("/ready").await.status == 200).then_some(()) }).await;
+        gateway
+    }
+
+    /// As [`Gateway::start`], without waiting for readiness: it listens.
+    ///
+    /// # Panics
+    /// If it ends.
+    pub async fn start_unready(config: &Config) -> Self {
+        let dir = tempfile::Builder::new().prefix("tidegate-gateway-").tempdir().expect("a temporary folder");
+        let path = dir.path().join("tidegate.toml");
+        std::fs::write(&path, config.to_string()).expect("own folder");
+        let path = path.to_str().expect("temporary folders have plain names");
+        let mut process = Process::tidegate(["serve", "--config", path, "--log-format", "json"]);
+        let line = process.line("\"listening\"").await;
+        let address = |field: &str| {
+            let line: Value = serde_json::from_str(&line).expect("a JSON log line");
+            let value = line.get(field).or_else(|| line.get("fields")?.get(field)).and_then(Value::as_str);
+            value.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address {field} in {line}"))
+        };
+        Self { http: address("http"), admin: address("admin"), process, dir }
+    }
+
+    /// The public address.
+    #[must_use]
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// The operator's address.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// A client of the public listener with connections of its own.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(self.http)
+    }
+
+    /// A client of the operator's listener.
+    #[must_use]
+    pub fn admin_client(&self) -> Client {
+        Client::new(self.admin)
+    }
+
+    /// What `/metrics` says now.
+    pub async fn metrics(&self) -> Metrics {
+        Metrics::parse(&self.admin_client().get("/metrics").await.ok().text())
+    }
+
+    /// The answer of an admin path as JSON.
+    pub async fn admin_json(&self, path: &str) -> Value {
+        self.admin_client().get(path).await.ok().json()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+}
