@@ -15,7 +15,7 @@ use tidegate_types::{
 use tokio::time::Instant;
 
 use crate::{
-    entry::{Entry, EntryKey, Fetched},
+    entry::{Entry, EntryKey, Fetched, Moment},
     flights::{Boarding, Flights},
     floors::{FloorTable, Refusal, Stamp},
     l1::L1,
@@ -34,6 +34,7 @@ struct Inner {
     epochs: Epochs,
     max_entry_bytes: usize,
     ttl_jitter: f64,
+    start: Instant,
     metrics: Metrics,
 }
 
@@ -88,6 +89,7 @@ impl Cache {
             epochs,
             max_entry_bytes: settings.max_entry_bytes,
             ttl_jitter: settings.ttl_jitter.clamp(0.0, 0.9),
+            start: Instant::now(),
             metrics,
         }))
     }
@@ -170,15 +172,20 @@ impl Cache {
 
 impl Inner {
     fn look_up(&self, key: &EntryKey) -> Result<Served, MissReason> {
-        let entry = self.l1.get(key).ok_or(MissReason::Absent)?;
+        self.l1.with(key, |entry| self.judge(key, entry)).unwrap_or(Err(MissReason::Absent))
+    }
+
+    fn judge(&self, key: &EntryKey, entry: &Entry) -> Result<Served, MissReason> {
         let table = self.floors.get(usize::from(key.shard.0)).ok_or(MissReason::Absent)?;
         if entry.epoch != self.epochs.current(key.shard) || !table.holds(&entry.stamp) {
             return Err(MissReason::Outdated);
         }
-        let now = Instant::now();
-        let ttl =
-            entry.expires.checked_duration_since(now).filter(|left| !left.is_zero()).ok_or(MissReason::Expired)?;
-        Ok(Served { row: entry.row, status: CacheStatus::Hit { age: now - entry.fetched, ttl } })
+        let now = Moment::now(self.start);
+        let ttl = entry.expires.since(now);
+        if ttl.is_zero() {
+            return Err(MissReason::Expired);
+        }
+        Ok(Served { row: entry.row.clone(), status: CacheStatus::Hit { age: now.since(entry.fetched), ttl } })
     }
 
     fn store(&self, key: &EntryKey, plan: FillPlan, fetched: Fetched) -> Landed {
@@ -209,8 +216,8 @@ impl Inner {
             Refusal::Epoch => NotStored::Epoch,
         })?;
         let ttl = self.jitter(if row.is_some() { plan.ttl } else { plan.negative_ttl });
-        let fetched = Instant::now();
-        let entry = Entry { row: row.cloned(), epoch, stamp, fetched, expires: fetched + ttl };
+        let fetched = Moment::now(self.start);
+        let entry = Entry { row: row.cloned(), epoch, stamp, fetched, expires: fetched.after(ttl) };
         self.l1.insert(key.clone(), entry);
         Ok(ttl)
     }
@@ -219,7 +226,7 @@ impl Inner {
         self.pass(key, &landed.snapshot, landed.epoch).is_ok()
     }
 
-    fn pass(&self, key: &EntryKey, snapshot: &Snapshot, epoch: Epoch) -> Result<Stamp, Refusal> {
+    fn pass(&self, key: &EntryKey, snapshot: &Snapshot, epoch: Epoch) -> Result<Stamp<2>, Refusal> {
         if epoch != self.epochs.current(key.shard) {
             return Err(Refusal::Epoch);
         }

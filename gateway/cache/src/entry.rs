@@ -1,18 +1,11 @@
 //! What the cache keeps.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidegate_types::{
-    answer::RowBody,
-    bucket::{BucketId, Buckets},
-    collection::CollectionId,
-    epoch::Epoch,
-    key::RowKey,
-    query::Projection,
-    request::TenantId,
-    route::ShardId,
-    snapshot::Snapshot,
+    answer::RowBody, bucket::BucketId, collection::CollectionId, epoch::Epoch, key::RowKey, query::Projection,
+    request::TenantId, route::ShardId, snapshot::Snapshot,
 };
 use tokio::time::Instant;
 
@@ -36,11 +29,8 @@ pub struct EntryKey {
 impl EntryKey {
     /// The buckets its entries depend on: the row itself, and the collection's sweep.
     #[must_use]
-    pub fn buckets(&self) -> Buckets {
-        Buckets::from_slice(&[
-            BucketId::row(self.tenant, self.collection, &self.key),
-            BucketId::sweep(self.tenant, self.collection),
-        ])
+    pub fn buckets(&self) -> [BucketId; 2] {
+        [BucketId::row(self.tenant, self.collection, &self.key), BucketId::sweep(self.tenant, self.collection)]
     }
 }
 
@@ -55,6 +45,30 @@ pub struct Fetched {
     pub epoch: Epoch,
 }
 
+/// Microseconds since the cache was made: half the size of an [`Instant`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// Now.
+    #[must_use]
+    pub fn now(start: Instant) -> Self {
+        Self(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// This long after.
+    #[must_use]
+    pub fn after(self, delay: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// The time from `earlier` to here, zero if it lies ahead.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
 /// A kept row, or the knowledge that there is none.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -63,15 +77,15 @@ pub struct Entry {
     /// The epoch it was read in.
     pub epoch: Epoch,
     /// The floors it passed.
-    pub stamp: Stamp,
+    pub stamp: Stamp<2>,
     /// When it was read.
-    pub fetched: Instant,
+    pub fetched: Moment,
     /// When it may no longer be served.
-    pub expires: Instant,
+    pub expires: Moment,
 }
 
-/// Bytes of the map's own bookkeeping for an entry, measured: see `gateway/docs/PERFORMANCE.md`.
-const MAP_OVERHEAD: usize = 96;
+/// Bytes of an entry beyond key, value and content (map records, allocator), measured in ADR 0003.
+const MAP_OVERHEAD: usize = 190;
 
 impl Entry {
     /// Bytes charged against the cache's bound: content, key and bookkeeping.

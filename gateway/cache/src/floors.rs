@@ -9,7 +9,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use tidegate_types::{
     bucket::BucketId,
     epoch::Epoch,
@@ -56,8 +55,11 @@ enum EpochOrder {
 }
 
 /// The slots an entry depends on, with the versions they had when its snapshot passed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp(SmallVec<[(u32, u64); 2]>);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp<const N: usize> {
+    slots: [u32; N],
+    versions: [u64; N],
+}
 
 /// Why a snapshot did not pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,9 +99,14 @@ impl FloorTable {
     ///
     /// # Errors
     /// [`Refusal`] of the first bucket that refuses.
-    pub fn pass(&self, buckets: &[BucketId], epoch: Epoch, snapshot: &Snapshot) -> Result<Stamp, Refusal> {
-        let mut stamp = SmallVec::new();
-        for bucket in buckets {
+    pub fn pass<const N: usize>(
+        &self,
+        buckets: &[BucketId; N],
+        epoch: Epoch,
+        snapshot: &Snapshot,
+    ) -> Result<Stamp<N>, Refusal> {
+        let mut stamp = Stamp { slots: [0; N], versions: [0; N] };
+        for (at, bucket) in buckets.iter().enumerate() {
             let index = self.index(*bucket);
             let slot = &self.slots[index as usize];
             let mut state = slot.state.lock();
@@ -110,15 +117,17 @@ impl FloorTable {
                 return Err(Refusal::Floor);
             }
             state.floor.witness(snapshot);
-            stamp.push((index, slot.version.load(Ordering::Relaxed)));
+            stamp.slots[at] = index;
+            stamp.versions[at] = slot.version.load(Ordering::Relaxed);
         }
-        Ok(Stamp(stamp))
+        Ok(stamp)
     }
 
     /// Whether no floor of the stamp's buckets rose since it was given.
     #[must_use]
-    pub fn holds(&self, stamp: &Stamp) -> bool {
-        stamp.0.iter().all(|(index, version)| self.slots[*index as usize].version.load(Ordering::Acquire) == *version)
+    pub fn holds<const N: usize>(&self, stamp: &Stamp<N>) -> bool {
+        let now = stamp.slots.iter().map(|slot| self.slots[*slot as usize].version.load(Ordering::Acquire));
+        now.eq(stamp.versions)
     }
 }
 
