@@ -1,21 +1,36 @@
 //! The policy host: WebAssembly components that decide which shards a request goes to.
 //!
 //! # Layout
-//! - [`host`]: the handle the pipelines call, and what it answers when a policy fails
-//! - [`guard`]: refuses a version that would look for existing rows on other shards
-//! - [`status`]: what the admin API shows
-//! - [`error`]: why a call or a version was refused
-//! - [`metrics`]: names of what is counted
+//! A request: [`host`] (the handle) -> `plugin` (the generation in use, the fallback) ->
+//! `generation` -> `inputs` (what the plugin declared) -> `memo` (earlier answers) ->
+//! `pool` (warm instances) -> `guest` (one call, its deadline, its failure).
+//!
+//! A new file: `watch` -> `plugin` -> `loader` (bytes to generation, on `engine` and `bindings`) ->
+//! [`guard`] (existing keys must stay where they are) -> swap.
+//!
+//! What is seen of it: [`status`], [`metrics`], `stats`; [`error`] says what to change.
 //!
 //! This crate never sees hyper or PostgreSQL.
 
+mod bindings;
+mod engine;
 pub mod error;
+mod generation;
 pub mod guard;
+mod guest;
 pub mod host;
+mod inputs;
+mod loader;
+mod memo;
 pub mod metrics;
+mod plugin;
+mod pool;
+mod stats;
 pub mod status;
+mod watch;
 
 pub use error::PolicyError;
-pub use guard::{PlacedKey, PlacementProbe};
+pub use guard::{PlacedKey, Placement, PlacementProbe};
 pub use host::{PolicyHost, RouteQuery};
+pub use plugin::Reload;
 pub use status::PluginStatus;

@@ -28,6 +28,8 @@ pub struct PluginStatus {
     pub hook: String,
     /// The file's name without `.wasm`, or `built-in`.
     pub name: String,
+    /// The name its manifest gives.
+    pub title: String,
     /// The version its manifest gives.
     pub version: String,
     /// The version of `tidegate:policy` it was built for.
