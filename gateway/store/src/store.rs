@@ -7,7 +7,6 @@ use indexmap::IndexMap;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tidegate_types::{
-    answer::WrittenRow,
     collection::Collection,
     epoch::{Epoch, Epochs},
     key::RowKey,
@@ -15,10 +14,17 @@ use tidegate_types::{
     request::WriteRequest,
     route::{ShardId, Topology},
     settings::{PoolsSettings, ShardSettings},
-    snapshot::{Snapshot, Xid},
+    snapshot::Snapshot,
 };
 
-use crate::{catalog::ShardCatalog, error::StoreError};
+use crate::{
+    catalog::{self, ShardCatalog},
+    error::StoreError,
+    list,
+    metrics::Metrics,
+    shard::Shard,
+    write::{self, PreparedWrite},
+};
 
 /// A keyed read's result, found or not.
 #[derive(Debug, Clone)]
@@ -87,36 +93,7 @@ pub struct ShardState {
 /// A handle to every shard. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    topology: Arc<Topology>,
-}
-
-/// A write that is done but for its COMMIT. Dropping it discards its connection, and with it the transaction.
-#[derive(Debug)]
-pub struct PreparedWrite {
-    /// The rows touched, in the order the database returned them.
-    pub rows: Vec<WrittenRow>,
-    /// The transaction's id; `None` if nothing was changed.
-    pub xid: Option<Xid>,
-    /// The shard's epoch when the connection was verified.
-    pub epoch: Epoch,
-}
-
-fn not_built() -> StoreError {
-    StoreError::Setup { shard: Arc::from("?"), reason: Arc::from("the store is not built yet") }
-}
-
-impl PreparedWrite {
-    /// Commits.
-    ///
-    /// # Errors
-    /// [`StoreError::OutcomeUnknown`] if the connection was lost after COMMIT was sent;
-    /// any other error is definite: nothing was committed.
-    pub async fn commit(self) -> Result<(), StoreError> {
-        Err(not_built())
-    }
-
-    /// Rolls back and gives the connection back to its pool.
-    pub async fn rollback(self) {}
+    shards: Arc<[Shard]>,
 }
 
 impl Store {
@@ -131,12 +108,20 @@ impl Store {
         epochs: Epochs,
         registry: &mut Registry,
     ) -> Result<Self, StoreError> {
-        let _ = (shards, pools, epochs, registry);
-        Ok(Self { topology })
+        let metrics = Metrics::register(registry);
+        let shards = topology.all().into_iter().map(|id| {
+            let name = topology.name(id);
+            let missing = || StoreError::Setup { shard: name.into(), reason: "it is not configured".into() };
+            let settings = shards.get(name).ok_or_else(missing)?;
+            Shard::new(id, name, settings, pools, epochs.clone(), &metrics)
+        });
+        Ok(Self { shards: shards.collect::<Result<_, _>>()? })
     }
 
     /// Opens every pool's `min` connections. Unreachable shards are reported by [`Store::shards`], not here.
-    pub async fn warm(&self) {}
+    pub async fn warm(&self) {
+        futures_util::future::join_all(self.shards.iter().map(Shard::warm)).await;
+    }
 
     /// Reads a row by its key, together with the others asked for meanwhile.
     ///
@@ -149,8 +134,7 @@ impl Store {
         projection: &Projection,
         key: &RowKey,
     ) -> Result<LoadedRow, StoreError> {
-        let _ = (shard, collection, projection, key);
-        Err(not_built())
+        self.shard(shard)?.loader.load(collection, projection, key).await
     }
 
     /// Reads a list from these shards, merged in order.
@@ -163,8 +147,8 @@ impl Store {
         collection: &Arc<Collection>,
         query: &ListQuery,
     ) -> Result<ListRows, StoreError> {
-        let _ = (shards, collection, query);
-        Err(not_built())
+        let shards = shards.iter().map(|id| self.shard(*id)).collect::<Result<Vec<_>, _>>()?;
+        list::read(&shards, collection, query).await
     }
 
     /// Does a write up to, not including, its COMMIT.
@@ -172,8 +156,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]. Nothing was committed.
     pub async fn begin_write(&self, shard: ShardId, request: &WriteRequest) -> Result<PreparedWrite, StoreError> {
-        let _ = (shard, request);
-        Err(not_built())
+        write::begin(self.shard(shard)?, request).await
     }
 
     /// Reads a shard's catalog.
@@ -181,8 +164,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn catalog(&self, shard: ShardId) -> Result<ShardCatalog, StoreError> {
-        let _ = shard;
-        Err(not_built())
+        catalog::read(self.shard(shard)?).await
     }
 
     /// Some keys of a collection that live on this shard.
@@ -195,13 +177,19 @@ impl Store {
         collection: &Arc<Collection>,
         limit: usize,
     ) -> Result<Vec<RowKey>, StoreError> {
-        let _ = (shard, collection, limit);
-        Err(not_built())
+        list::sample_keys(self.shard(shard)?, collection, limit).await
     }
 
     /// Every shard as it is now.
     #[must_use]
     pub fn shards(&self) -> Vec<ShardState> {
-        Vec::with_capacity(self.topology.len())
+        self.shards.iter().map(Shard::state).collect()
+    }
+
+    fn shard(&self, id: ShardId) -> Result<&Shard, StoreError> {
+        self.shards.get(usize::from(id.0)).ok_or_else(|| StoreError::Setup {
+            shard: format!("#{}", id.0).into(),
+            reason: "there is no such shard".into(),
+        })
     }
 }

@@ -1,12 +1,24 @@
 //! What a shard's `pg_catalog` says, and the collections that configuration and catalog agree on.
+//!
+//! # Layout
+//! - [`ShardCatalog`] and what it is made of
+//! - `read`: the queries
+//! - [`resolve`]: configuration against catalog
+//! - `reach`: what a write to a table may change elsewhere
+//! - [`differences`]: one shard against another
+
+mod compare;
+mod reach;
+mod read;
+mod resolve;
 
 use std::fmt;
 
-use indexmap::IndexMap;
-use tidegate_types::{
-    collection::{Collection, Column},
-    settings::CollectionSettings,
-};
+use tidegate_types::collection::Column;
+
+pub use compare::differences;
+pub(crate) use read::read;
+pub use resolve::resolve;
 
 /// What kind of relation a catalog entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +56,8 @@ pub enum Equality {
 pub struct CatalogColumn {
     /// The column as collections hold it.
     pub column: Column,
-    /// `pg_type.typname`
-    pub type_name: String,
+    /// `pg_type.typname`; with its schema where that is not `pg_catalog`.
+    pub base_type: String,
     /// How equality is decided.
     pub equality: Equality,
 }
@@ -110,6 +122,25 @@ pub struct Mismatch {
     pub mend: String,
 }
 
+impl ShardCatalog {
+    /// The relation of this name, as configuration writes it: `table`, looked up along the search path,
+    /// or `schema.table`.
+    #[must_use]
+    pub fn table(&self, name: &str) -> Option<&CatalogTable> {
+        let in_schema = |schema: &str, name: &str| self.tables.iter().find(|t| t.schema == schema && t.name == name);
+        let unqualified = self.search_path.iter().find_map(|schema| in_schema(schema, name));
+        unqualified.or_else(|| name.split_once('.').and_then(|(schema, name)| in_schema(schema, name)))
+    }
+}
+
+impl CatalogTable {
+    /// The name configuration may use for it whatever the search path.
+    #[must_use]
+    pub fn qualified_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[collections.{}] shard {}: table {}", self.collection, self.shard, self.table)?;
@@ -118,23 +149,4 @@ impl fmt::Display for Mismatch {
         }
         write!(f, ": {}. {}", self.wrong, self.mend)
     }
-}
-
-/// Resolves the configured collections against a shard's catalog. Ids are positions in `settings`.
-///
-/// # Errors
-/// Every disagreement found, not only the first.
-pub fn resolve(
-    settings: &IndexMap<String, CollectionSettings>,
-    catalog: &ShardCatalog,
-) -> Result<Vec<Collection>, Vec<Mismatch>> {
-    let _ = (settings, catalog);
-    Ok(Vec::new())
-}
-
-/// Compares what two shards made of the same settings: collections must be alike everywhere.
-#[must_use]
-pub fn differences(shard: &str, here: &[Collection], reference: &str, there: &[Collection]) -> Vec<Mismatch> {
-    let _ = (shard, here, reference, there);
-    Vec::new()
 }

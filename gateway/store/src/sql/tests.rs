@@ -1,0 +1,1 @@
+//! What reaches a statement's text, and what does not.
