@@ -131,4 +131,8 @@ pub mod codes {
     pub const BAD_KEY: &str = "TG011";
     /// Bytes that are not a valid HTTP request for this server.
     pub const BAD_HTTP: &str = "TG012";
+    /// The admin API wants its bearer token.
+    pub const ADMIN_TOKEN: &str = "TG013";
+    /// The gateway has not read its catalogs yet.
+    pub const STARTING: &str = "TG014";
 }
