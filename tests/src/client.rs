@@ -141,7 +141,6 @@ impl Answer {
     ///
     /// # Panics
     /// If it is another; the message has the body.
-    #[must_use]
     #[track_caller]
     pub fn expect_status(self, status: u16) -> Self {
         assert_eq!(self.status, status, "answer: {self}");
@@ -152,7 +151,6 @@ impl Answer {
     ///
     /// # Panics
     /// If it is another.
-    #[must_use]
     #[track_caller]
     pub fn ok(self) -> Self {
         self.expect_status(200)
@@ -163,8 +161,9 @@ impl Answer {
     /// # Panics
     /// If it is another, or of another shape.
     #[track_caller]
-    pub fn problem(self, status: u16, code: &str) -> Value {
-        let answer = self.expect_status(status);
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        let answer = self;
+        assert_eq!(answer.status, status, "answer: {answer}");
         let problem = answer.json();
         let keys: Vec<&String> = problem.as_object().expect("an error is an object").keys().collect();
         assert_eq!(keys, ["code", "details", "hint", "message"], "answer: {answer}");

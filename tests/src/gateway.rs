@@ -25,20 +25,24 @@ impl Gateway {
     /// # Panics
     /// If it does not get ready; the message has the end of its log.
     pub async fn start(config: &Config) -> Self {
+        Self::start_text(&config.to_string()).await
+    }
+
+    /// As [`Gateway::start`], with a configuration from elsewhere.
+    ///
+    /// # Panics
+    /// As [`Gateway::start`].
+    pub async fn start_text(config: &str) -> Self {
         let gateway = Self::start_unready(config).await;
         let admin = gateway.admin_client();
         until("the gateway is ready", || async { (admin.get("/ready").await.status == 200).then_some(()) }).await;
         gateway
     }
 
-    /// As [`Gateway::start`], without waiting for readiness: it listens.
-    ///
-    /// # Panics
-    /// If it ends.
-    pub async fn start_unready(config: &Config) -> Self {
+    async fn start_unready(config: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("tidegate-gateway-").tempdir().expect("a temporary folder");
         let path = dir.path().join("tidegate.toml");
-        std::fs::write(&path, config.to_string()).expect("own folder");
+        std::fs::write(&path, config).expect("own folder");
         let path = path.to_str().expect("temporary folders have plain names");
         let mut process = Process::tidegate(["serve", "--config", path, "--log-format", "json"]);
         let line = process.line("\"listening\"").await;

@@ -2,9 +2,12 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use nix::{
@@ -31,7 +34,10 @@ pub fn binary() -> PathBuf {
 
 /// Lines that a thread collects as they are written.
 #[derive(Debug, Clone, Default)]
-pub struct Lines(Arc<Mutex<Vec<String>>>);
+pub struct Lines {
+    lines: Arc<Mutex<Vec<String>>>,
+    ended: Arc<AtomicBool>,
+}
 
 impl Lines {
     fn collect(source: impl Read + Send + 'static) -> Self {
@@ -42,9 +48,10 @@ impl Lines {
             let mut line = Vec::new();
             while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                target.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                target.lines.lock().unwrap_or_else(PoisonError::into_inner).push(text);
                 line.clear();
             }
+            target.ended.store(true, Ordering::Release);
         });
         lines
     }
@@ -52,13 +59,13 @@ impl Lines {
     /// All lines so far.
     #[must_use]
     pub fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The first line that contains `needle`.
     #[must_use]
     pub fn find(&self, needle: &str) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().find(|line| line.contains(needle)).cloned()
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().find(|line| line.contains(needle)).cloned()
     }
 
     /// How many lines contain `needle`.
@@ -85,8 +92,17 @@ impl Process {
     /// If it cannot be started.
     #[must_use]
     pub fn tidegate<'a>(args: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::tidegate_in(&std::env::temp_dir(), args)
+    }
+
+    /// Starts `tidegate` in a folder with these arguments.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn tidegate_in<'a>(dir: &Path, args: impl IntoIterator<Item = &'a str>) -> Self {
         let mut command = Command::new(binary());
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the tidegate binary runs");
         let stdout = Lines::collect(child.stdout.take().expect("piped"));
         let stderr = Lines::collect(child.stderr.take().expect("piped"));
@@ -132,6 +148,16 @@ impl Process {
             std::future::ready(found)
         })
         .await
+    }
+
+    /// Everything a process that has ended said.
+    ///
+    /// # Panics
+    /// If its output does not end.
+    pub async fn whole_transcript(&self) -> String {
+        let ended = || self.stdout.ended.load(Ordering::Acquire) && self.stderr.ended.load(Ordering::Acquire);
+        until("its output has ended", || std::future::ready(ended().then_some(()))).await;
+        self.transcript(usize::MAX)
     }
 
     /// The last lines of both streams, for messages.

@@ -32,7 +32,13 @@ impl World {
 
     /// Starts a gateway over shards that have the schema.
     pub async fn over(shards: Shards, change: impl FnOnce(Config) -> Config) -> Self {
-        let gateway = Gateway::start(&change(schema::config(&shards))).await;
+        let config = change(schema::config(&shards));
+        Self::over_config(shards, &config).await
+    }
+
+    /// Starts a gateway with this configuration over shards that have the schema.
+    pub async fn over_config(shards: Shards, config: &Config) -> Self {
+        let gateway = Gateway::start(config).await;
         let client = gateway.client();
         Self { gateway, client, shards }
     }
