@@ -135,4 +135,6 @@ pub mod codes {
     pub const ADMIN_TOKEN: &str = "TG013";
     /// The gateway has not read its catalogs yet.
     pub const STARTING: &str = "TG014";
+    /// The request was not answered in time.
+    pub const DEADLINE: &str = "TG015";
 }

@@ -1,0 +1,65 @@
+//! What answers requests: the seam between the HTTP front and the pipelines.
+
+use std::{future::Future, sync::Arc};
+
+use tidegate_pipeline::Gateway;
+use tidegate_types::{
+    answer::{ListAnswer, RowAnswer, WriteAnswer},
+    collection::Collections,
+    problem::Problem,
+    request::{Facts, ListRead, RowRead, WriteRequest},
+    route::Topology,
+};
+
+/// The pipelines as the front sees them. [`Gateway`] is the one implementation outside of tests.
+pub trait Backend: Send + Sync + 'static {
+    /// The served collections.
+    fn collections(&self) -> &Arc<Collections>;
+
+    /// The shards, for their names in logs.
+    fn topology(&self) -> &Arc<Topology>;
+
+    /// Answers a keyed read.
+    fn read_row(&self, facts: &Facts<'_>, read: &RowRead) -> impl Future<Output = Result<RowAnswer, Problem>> + Send;
+
+    /// Answers a list read.
+    fn read_list(&self, facts: &Facts<'_>, read: &ListRead)
+    -> impl Future<Output = Result<ListAnswer, Problem>> + Send;
+
+    /// Runs a write. Dropping the future must not stop one that has begun.
+    fn write(
+        &self,
+        facts: &Facts<'_>,
+        write: WriteRequest,
+    ) -> impl Future<Output = Result<WriteAnswer, Problem>> + Send;
+}
+
+impl Backend for Gateway {
+    fn collections(&self) -> &Arc<Collections> {
+        Self::collections(self)
+    }
+
+    fn topology(&self) -> &Arc<Topology> {
+        Self::topology(self)
+    }
+
+    fn read_row(&self, facts: &Facts<'_>, read: &RowRead) -> impl Future<Output = Result<RowAnswer, Problem>> + Send {
+        Self::read_row(self, facts, read)
+    }
+
+    fn read_list(
+        &self,
+        facts: &Facts<'_>,
+        read: &ListRead,
+    ) -> impl Future<Output = Result<ListAnswer, Problem>> + Send {
+        Self::read_list(self, facts, read)
+    }
+
+    fn write(
+        &self,
+        facts: &Facts<'_>,
+        write: WriteRequest,
+    ) -> impl Future<Output = Result<WriteAnswer, Problem>> + Send {
+        Self::write(self, facts, write)
+    }
+}

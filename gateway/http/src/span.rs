@@ -1,0 +1,85 @@
+//! The span of a request and the event of one that failed. The fields are declared here once.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode, request::Parts};
+use tidegate_types::{
+    answer::{BypassReason, CacheStatus, Trace},
+    problem::Problem,
+    route::Topology,
+};
+use tracing::{Span, field::Empty};
+
+use crate::status;
+
+/// The span of a request. Disabled unless `tidegate::request` logs at DEBUG; then it costs one comparison.
+pub(crate) fn request(method: &Method) -> Span {
+    tracing::debug_span!(
+        target: "tidegate::request",
+        "request",
+        %method,
+        collection = Empty,
+        tenant = Empty,
+        shards = Empty,
+        cache_status = Empty,
+        policy_generation = Empty,
+        status = Empty,
+        duration_us = Empty,
+    )
+}
+
+/// Records the collection in the current request's span.
+pub(crate) fn collection(name: &str) {
+    if tracing::enabled!(target: "tidegate::request", tracing::Level::DEBUG) {
+        Span::current().record("collection", name);
+    }
+}
+
+/// Records the end of a request and logs its line.
+pub(crate) fn answered(
+    span: &Span,
+    topology: &Topology,
+    trace: Option<&Trace>,
+    cache: Option<&CacheStatus>,
+    status: StatusCode,
+    elapsed: Duration,
+) {
+    if let Some(trace) = trace {
+        let shards: Vec<&str> = trace.shards.iter().map(|shard| topology.name(*shard)).collect();
+        span.record("shards", shards.join(","));
+        span.record("policy_generation", trace.generation);
+    }
+    // There is one tenant until tenancy exists.
+    span.record("tenant", "shared");
+    span.record("cache_status", cache.map_or("none", word));
+    span.record("status", status.as_u16());
+    span.record("duration_us", u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+    span.in_scope(|| tracing::debug!(target: "tidegate::request", "answered"));
+}
+
+/// Logs a failure that is not the client's, once.
+pub(crate) fn failed(span: &Span, parts: &Parts, problem: &Problem) {
+    let status = status::of(problem.kind);
+    if !status.is_server_error() {
+        return;
+    }
+    let (code, details, method, path) = (&*problem.code, problem.details.as_deref(), &parts.method, parts.uri.path());
+    let status = status.as_u16();
+    span.in_scope(|| {
+        if status == StatusCode::INTERNAL_SERVER_ERROR.as_u16() {
+            tracing::error!(status, code, details, %method, path, "request failed: {}", problem.message);
+        } else {
+            tracing::warn!(status, code, details, %method, path, "request failed: {}", problem.message);
+        }
+    });
+}
+
+fn word(status: &CacheStatus) -> &'static str {
+    match status {
+        CacheStatus::Hit { .. } => "hit",
+        CacheStatus::MissStored { .. } => "miss",
+        CacheStatus::MissNotStored { .. } => "miss-not-stored",
+        CacheStatus::Bypass(BypassReason::Mode) => "bypass-mode",
+        CacheStatus::Bypass(BypassReason::List) => "bypass-list",
+    }
+}
