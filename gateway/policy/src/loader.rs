@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sha2::{Digest as _, Sha256};
 use tidegate_types::{route::Topology, settings::PolicySettings};
-use wasmtime::{Engine, component::Component};
+use wasmtime::{Engine, Module, component::Component};
 use wit_component::ComponentEncoder;
 
 use crate::{
@@ -95,7 +95,7 @@ impl Loader {
     }
 
     fn build(&self, bytes: &[u8], digest: &str, number: u64) -> Step<Generation> {
-        let component = self.compile(&componentize(bytes)?)?;
+        let component = self.compile(&componentize(&self.engine, bytes)?)?;
         let blueprint = Blueprint {
             pre: self.link(&component)?,
             identity: Arc::new(Identity { plugin: self.plugin.clone(), generation: number }),
@@ -146,20 +146,30 @@ fn failed_in(step: &'static str) -> impl Fn(GuestFailure) -> (RefusalReason, Str
 }
 
 /// A component as it is; a core module wrapped by the component type it carries.
-fn componentize(bytes: &[u8]) -> Step<Vec<u8>> {
+fn componentize(engine: &Engine, bytes: &[u8]) -> Step<Vec<u8>> {
     const WASI: &[u8] = b"wasi_snapshot_preview1";
     let invalid = |detail: String| (RefusalReason::Invalid, detail);
     match (bytes.get(..4), bytes.get(4..8)) {
         (Some(b"\0asm"), Some([0x0d, 0, 1, 0])) => Ok(bytes.to_vec()),
-        (Some(b"\0asm"), Some([1, 0, 0, 0])) => ComponentEncoder::default()
-            .module(bytes)
-            .and_then(|encoder| encoder.validate(true).encode())
-            .map_err(|e| match bytes.windows(WASI.len()).any(|window| window == WASI) {
+        (Some(b"\0asm"), Some([1, 0, 0, 0])) => {
+            // The encoder trusts the lengths it reads: a file that is cut off would make it panic.
+            Module::validate(engine, bytes).map_err(|e| invalid(format!("{e:#}")))?;
+            encode(bytes).map_err(|detail| match bytes.windows(WASI.len()).any(|window| window == WASI) {
                 true => (RefusalReason::Wasi, "the module imports wasi_snapshot_preview1".to_owned()),
-                false => invalid(format!("the core module is no component: {e:#}")),
-            }),
+                false => invalid(format!("the core module is no component: {detail}")),
+            })
+        }
         (Some(b"\0asm"), _) => Err(invalid("it is WebAssembly of an unknown version or cut off".into())),
         _ => Err(invalid("it is not WebAssembly".into())),
+    }
+}
+
+/// Wraps a valid module. Its custom sections are not validated, hence the net under the encoder.
+fn encode(module: &[u8]) -> Result<Vec<u8>, String> {
+    let encode = || ComponentEncoder::default().module(module)?.validate(true).encode();
+    match std::panic::catch_unwind(encode) {
+        Ok(result) => result.map_err(|e| format!("{e:#}")),
+        Err(_) => Err("its component type is damaged".into()),
     }
 }
 

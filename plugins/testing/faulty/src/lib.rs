@@ -74,6 +74,7 @@ fn commit(fault: &str) -> Result<Targets, PolicyError> {
 }
 
 /// Recurses without end.
+#[expect(unconditional_recursion, reason = "that is the fault")]
 fn descend(n: u64) -> u64 {
     let frame = std::hint::black_box([n; 64]);
     descend(frame[0] + 1) + frame[63]

@@ -1,0 +1,170 @@
+//! Another version in place of the one in use.
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use support::{Fixture, Setup, collection, guest};
+use tidegate_policy::{PlacedKey, Placement, Reload, error::RefusalReason, status::PluginState};
+use tidegate_types::{
+    route::{RouteSource, Topology},
+    settings::Moves,
+};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Rows where the hash router places them, among the shards `a` and `b`.
+fn placed(keys: std::ops::Range<u32>) -> Vec<PlacedKey> {
+    let topology = support::topology(&["a", "b"]);
+    let products = Arc::new(collection("products"));
+    keys.map(|key| PlacedKey {
+        collection: products.clone(),
+        shard: topology.shard_for_hash(Topology::hash_key(&key.to_string())),
+        shard_key: key.to_string(),
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn another_version_becomes_a_generation_and_starts_without_memories() {
+    let fixture = Setup { placed: placed(0..100), ..Setup::default() }.start("hash-router");
+    let before = fixture.status();
+    fixture.read("1").expect("routed");
+    fixture.read("1").expect("routed");
+    assert_eq!(fixture.host.reload().await, Reload::Unchanged);
+    fixture.replace(&guest("testing/hash-router-next"));
+    assert_eq!(fixture.host.reload().await, Reload::Activated(2));
+    let route = fixture.read("1").expect("routed");
+    assert_eq!((route.generation, route.source), (2, RouteSource::Policy));
+    assert_eq!(route.shards[..], [fixture.home("1")]);
+    let status = fixture.status();
+    assert_eq!((status.generation, status.title.as_str(), status.version.as_str()), (2, "hash-router-next", "0.2.0"));
+    assert_eq!((status.calls, status.memo_hits, &status.state), (1, 0, &PluginState::Active));
+    assert_ne!(status.digest, before.digest);
+    assert_eq!(status.name, before.name);
+    assert!(fixture.metrics().contains("tidegate_policy_generation 2\n"));
+}
+
+#[tokio::test]
+async fn the_same_bytes_again_are_no_new_version() {
+    let fixture = Setup::default().start("hash-router");
+    fixture.replace(&guest("hash-router"));
+    assert_eq!(fixture.host.reload().await, Reload::Unchanged);
+    assert_eq!(fixture.host.generation(), 1);
+}
+
+#[tokio::test]
+async fn a_broken_file_is_refused_shown_and_forgiven() {
+    let fixture = Setup::default().start("hash-router");
+    let good = fixture.status();
+    fixture.replace(b"\0asm but not really");
+    assert_eq!(fixture.host.reload().await, Reload::Refused(RefusalReason::Invalid));
+    assert_eq!(fixture.host.reload().await, Reload::Unchanged, "refused and logged once");
+    let status = fixture.status();
+    assert_eq!((status.generation, &status.digest), (1, &good.digest));
+    let PluginState::Refused { reason, refused_digest } = status.state else { panic!("{:?}", status.state) };
+    assert!(reason.contains("router.wasm") && reason.contains(&refused_digest), "{reason}");
+    assert_eq!(fixture.read("1").expect("the old one answers").generation, 1);
+    assert!(fixture.metrics().contains("tidegate_policy_loads_total{outcome=\"invalid\"} 1\n"));
+
+    fs::remove_file(fixture.file()).expect("removed");
+    assert_eq!(fixture.host.reload().await, Reload::Refused(RefusalReason::Unreadable));
+    assert_eq!(fixture.read("2").expect("the old one answers").generation, 1);
+
+    fixture.replace(&guest("hash-router"));
+    assert_eq!(fixture.host.reload().await, Reload::Unchanged);
+    assert_eq!(fixture.status().state, PluginState::Active);
+}
+
+#[tokio::test]
+async fn a_version_that_would_move_rows_is_refused_with_examples() {
+    let fixture = Setup { placed: placed(0..200), ..Setup::default() }.start("hash-router");
+    assert_eq!(fixture.host.verify_placement().await, Placement::Kept { checked: 200 });
+    fixture.replace(&guest("testing/hash-router-moves"));
+    assert_eq!(fixture.host.reload().await, Reload::Refused(RefusalReason::Placement));
+    assert_eq!(fixture.host.generation(), 1);
+    let PluginState::Refused { reason, .. } = fixture.status().state else { panic!("refused") };
+    let count: usize =
+        reason.split("is refused: ").nth(1).and_then(|r| r.split(' ').next()?.parse().ok()).expect("a count");
+    assert!((50..150).contains(&count), "{reason}");
+    assert_eq!(reason.matches("writes would go to").count(), 3, "{reason}");
+    assert!(reason.contains("allow_moves"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_declared_move_is_allowed() {
+    let fixture = Setup { placed: placed(0..200), moves: Moves::Allowed, ..Setup::default() }.start("hash-router");
+    fixture.replace(&guest("testing/hash-router-moves"));
+    assert_eq!(fixture.host.reload().await, Reload::Activated(2));
+    assert!(matches!(fixture.host.verify_placement().await, Placement::Moved { .. }));
+}
+
+#[tokio::test]
+async fn the_watch_follows_copies_and_renames() {
+    let fixture = Setup::default().start("hash-router");
+    let shutdown = CancellationToken::new();
+    let watch = tokio::spawn({
+        let (host, shutdown) = (fixture.host.clone(), shutdown.clone());
+        async move { host.watch(shutdown).await }
+    });
+    fixture.replace(&guest("testing/hash-router-next"));
+    reaches(&fixture, 2).await;
+    fs::write(fixture.file(), guest("hash-router-c")).expect("copied over");
+    reaches(&fixture, 3).await;
+    assert_eq!(fixture.status().title, "hash-router-c");
+    shutdown.cancel();
+    watch.await.expect("the watch ends");
+}
+
+async fn reaches(fixture: &Fixture, generation: u64) {
+    let reached = async {
+        while fixture.host.generation() < generation {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), reached).await.expect("the generation is taken into use");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_fails_while_versions_come_and_go() {
+    let fixture = Arc::new(Setup { placed: placed(0..50), ..Setup::default() }.start("hash-router"));
+    let stop = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..4_u32)
+        .map(|caller| {
+            let (fixture, stop) = (fixture.clone(), stop.clone());
+            thread::spawn(move || {
+                let (mut seen, mut key) = (BTreeSet::new(), caller);
+                while !stop.load(Ordering::Relaxed) {
+                    key = (key + 4) % 5000;
+                    let text = key.to_string();
+                    let route = fixture.write(&text).expect("no request fails");
+                    assert_eq!(route.shards[..], [fixture.home(&text)], "nor goes elsewhere");
+                    seen.insert(route.generation);
+                }
+                seen
+            })
+        })
+        .collect();
+    let versions = ["testing/hash-router-next", "hash-router-c", "hash-router"].map(guest);
+    for (expected, version) in (2..=10).zip(versions.iter().cycle()) {
+        fixture.replace(version);
+        assert_eq!(fixture.host.reload().await, Reload::Activated(expected));
+        fixture.replace(b"broken");
+        assert!(matches!(fixture.host.reload().await, Reload::Refused(_)));
+    }
+    stop.store(true, Ordering::Relaxed);
+    for caller in callers {
+        let seen = caller.join().expect("no caller saw a failure");
+        assert!(seen.len() > 1, "calls ran across a swap: {seen:?}");
+    }
+    assert!(fixture.status().errors.is_empty());
+}
