@@ -16,6 +16,7 @@ pub mod client;
 pub mod config;
 pub mod gateway;
 pub mod history;
+pub mod machine_limit;
 pub mod metrics;
 pub mod policies;
 pub mod process;
