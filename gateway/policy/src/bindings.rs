@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidegate_types::route::Topology;
 use wasmtime::ResourceLimiter;
 
-mod generated {
+pub(crate) mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit",
         world: "router",

@@ -11,8 +11,9 @@ use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAl
 /// How often the epoch advances: the resolution of deadlines.
 pub const TICK: Duration = Duration::from_millis(1);
 
-/// Linear memory no instance of any plugin can exceed. Each plugin's own, lower cap is kept by its store.
-pub const MEMORY_CEILING: usize = 256 << 20;
+/// Linear memory no instance of any plugin can exceed: the most that configuration allows. Each
+/// plugin's own cap is kept by its store.
+const MEMORY_CEILING: usize = 512 << 20;
 
 /// Guest stack. Calls run on tokio's worker threads, whose 2 MiB hold it and the host's frames.
 const GUEST_STACK: usize = 512 << 10;

@@ -56,7 +56,8 @@ impl Generation {
     /// An instance could not be made ready within the budget that requests have for it.
     pub fn new(description: Description, blueprint: Blueprint, budget: Duration) -> Result<Self, GuestFailure> {
         let pool = Pool::new();
-        let warm = (0..pool.width()).map(|_| Instance::ready(&blueprint)).collect::<Result<Vec<_>, _>>()?;
+        let warm =
+            (0..pool.width()).map(|_| patiently(|| Instance::ready(&blueprint))).collect::<Result<Vec<_>, _>>()?;
         pool.fill(warm);
         let number = blueprint.identity.generation;
         Ok(Self { number, description, stats: Stats::new(), blueprint, budget, pool, memo: Memo::new() })
@@ -135,6 +136,19 @@ impl Generation {
         }
         answer
     }
+}
+
+/// Tries again where only time was short: the deadline is wall-clock time, and a machine that
+/// compiles policies may be a busy one.
+fn patiently<T>(mut attempt: impl FnMut() -> Result<T, GuestFailure>) -> Result<T, GuestFailure> {
+    const MORE: usize = 2;
+    for _ in 0..MORE {
+        match attempt() {
+            Err(failure) if failure.kind == FailureKind::Deadline => {}
+            answer => return answer,
+        }
+    }
+    attempt()
 }
 
 /// Turns an answer into shards that exist.

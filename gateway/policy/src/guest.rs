@@ -168,3 +168,46 @@ fn refused(refusal: GuestRefusal) -> GuestFailure {
     let detail = format!("{code}: {}", cut(&refusal.detail, DETAIL_BYTES));
     GuestFailure::new(FailureKind::PolicyError, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{bindings::Op, loader::tests::blueprint_of};
+
+    fn request<'a>(inputs: &'a [Option<&'a str>]) -> Request<'a> {
+        Request { tenant: 0, class: 0, op: Op::Read, collection: 0, inputs }
+    }
+
+    #[test]
+    fn a_budget_covers_its_ticks_and_the_one_under_way() {
+        for (budget, expected) in [(0, 1), (1, 2), (1000, 2), (1001, 3), (10_000, 11)] {
+            assert_eq!(ticks(Duration::from_micros(budget)), expected, "{budget} us");
+        }
+        assert!(ticks(Duration::MAX) > 1 << 60);
+    }
+
+    #[test]
+    fn an_instance_is_worn_out_after_its_jittered_number_of_calls() {
+        let mut blueprint = blueprint_of("hash-router");
+        blueprint.reuse = 8;
+        for _ in 0..8 {
+            let mut instance = Instance::ready(&blueprint).expect("ready");
+            let mut calls = 0;
+            while instance.reusable() {
+                instance.route(request(&[Some("1")]), Duration::from_millis(100)).expect("an answer");
+                calls += 1;
+            }
+            assert!((4..=8).contains(&calls), "{calls} calls");
+        }
+    }
+
+    #[test]
+    fn saying_no_leaves_the_instance_sound() {
+        let mut instance = Instance::ready(&blueprint_of("testing/faulty")).expect("ready");
+        for _ in 0..2 {
+            let failure = instance.route(request(&[Some("fault:refuse"), None]), Duration::from_millis(100));
+            assert_eq!(failure.expect_err("no").kind, FailureKind::PolicyError);
+            instance.route(request(&[Some("1"), None]), Duration::from_millis(100)).expect("an answer");
+        }
+    }
+}

@@ -95,8 +95,15 @@ impl Loader {
     }
 
     fn build(&self, bytes: &[u8], digest: &str, number: u64) -> Step<Generation> {
+        let blueprint = self.blueprint(bytes, number)?;
+        let manifest = self.rehearse(&blueprint)?;
+        let description = describe(&manifest, digest)?;
+        Generation::new(description, blueprint, self.call_timeout).map_err(failed_in("a further instance"))
+    }
+
+    fn blueprint(&self, bytes: &[u8], number: u64) -> Step<Blueprint> {
         let component = self.compile(&componentize(&self.engine, bytes)?)?;
-        let blueprint = Blueprint {
+        Ok(Blueprint {
             pre: self.link(&component)?,
             identity: Arc::new(Identity { plugin: self.plugin.clone(), generation: number }),
             topology: self.topology.clone(),
@@ -104,10 +111,7 @@ impl Loader {
             max_memory: self.max_memory,
             setup_budget: self.call_timeout * SETUP_FACTOR,
             reuse: REUSE,
-        };
-        let manifest = self.rehearse(&blueprint)?;
-        let description = describe(&manifest, digest)?;
-        Generation::new(description, blueprint, self.call_timeout).map_err(failed_in("a further instance"))
+        })
     }
 
     fn compile(&self, component: &[u8]) -> Step<Component> {
@@ -195,4 +199,85 @@ fn describe(manifest: &Manifest, digest: &str) -> Step<Description> {
         digest: digest.to_owned(),
         inputs,
     })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::bindings::Input;
+
+    fn loader() -> Loader {
+        let settings = PolicySettings {
+            dir: None,
+            route: None,
+            max_memory_bytes: 16 << 20,
+            call_timeout: Duration::from_millis(100),
+        };
+        let topology = Arc::new(Topology::new(["a", "b"].map(Arc::from)));
+        Loader::new("router".into(), "router.wasm".into(), &json!({}), &settings, topology).expect("an engine")
+    }
+
+    fn guest(name: &str) -> Vec<u8> {
+        let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist");
+        std::fs::read(dist.join(format!("{name}.wasm"))).expect("built")
+    }
+
+    /// What instances of a built guest are made of.
+    pub(crate) fn blueprint_of(name: &str) -> Blueprint {
+        loader().blueprint(&guest(name), 1).expect("a blueprint")
+    }
+
+    #[test]
+    fn damaged_files_are_refused_and_never_panic() {
+        let (loader, good) = (loader(), guest("hash-router-c"));
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..200 {
+            let mut bytes = good.clone();
+            if random.bool() {
+                bytes.truncate(random.usize(..good.len()));
+            }
+            for _ in 0..random.usize(1..4) {
+                // The component type is at the end, where nothing validates it before the encoder.
+                let at = if random.bool() {
+                    random.usize(..bytes.len().max(1))
+                } else {
+                    bytes.len().saturating_sub(random.usize(1..900))
+                };
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = random.u8(..);
+                }
+            }
+            let _ = loader.load(&bytes, 1);
+        }
+    }
+
+    #[test]
+    fn manifests_outside_the_limits_are_refused() {
+        use crate::bindings::generated::exports::tidegate::policy::lifecycle::HookInputs;
+        let hook = |inputs| HookInputs { hook: HOOK.into(), inputs };
+        let manifest = |name: &str, hooks| Manifest { name: name.into(), version: "1".into(), hooks };
+        assert!(describe(&manifest("p", vec![hook(vec![Input::Path; MAX_INPUTS])]), "").is_ok());
+        let other = HookInputs { hook: "classify".into(), inputs: Vec::new() };
+        assert!(
+            describe(&manifest("p", vec![other.clone(), hook(Vec::new())]), "").is_ok(),
+            "other hooks are others' concern"
+        );
+        for (wrong, says) in [
+            (manifest("", vec![hook(Vec::new())]), "name has 0 bytes"),
+            (manifest(&"p".repeat(65), vec![hook(Vec::new())]), "name has 65 bytes"),
+            (manifest("p", Vec::new()), "0 times"),
+            (manifest("p", vec![other]), "0 times"),
+            (manifest("p", vec![hook(Vec::new()), hook(Vec::new())]), "2 times"),
+            (manifest("p", vec![hook(vec![Input::Path; MAX_INPUTS + 1])]), "17 inputs"),
+            (manifest("p", vec![hook(vec![Input::Other("claim:sub".into())])]), "no input \"claim:sub\""),
+        ] {
+            let (reason, detail) = describe(&wrong, "").expect_err("refused");
+            assert_eq!(reason, RefusalReason::Manifest);
+            assert!(detail.contains(says), "{detail}");
+        }
+    }
 }

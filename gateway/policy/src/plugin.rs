@@ -224,6 +224,10 @@ impl Plugin {
         let keys = probe.sample().await;
         let loader = self.loader.clone();
         let check = move || match guard::check(&keys, loader.topology(), |query| generation.evaluate(query)) {
+            Placement::Kept { checked: 0 } => {
+                tracing::warn!("no existing keys to check: whether the new policy version moves rows is unknown");
+                Ok(Some(generation))
+            }
             Placement::Kept { checked } => {
                 tracing::debug!(checked, generation = generation.number, "policy keeps existing keys in place");
                 Ok(Some(generation))

@@ -133,9 +133,7 @@ macro_rules! export_router {
 
                 fn configure(json: String) -> Result<(), $crate::PolicyError> {
                     let router = <$router as $crate::Router>::configure(&json)?;
-                    ROUTER
-                        .with(|slot| slot.set(router))
-                        .map_err(|_| $crate::PolicyError::config("configured twice"))
+                    ROUTER.with(|slot| slot.set(router)).map_err(|_| $crate::PolicyError::config("configured twice"))
                 }
 
                 fn self_test() -> Result<u32, $crate::PolicyError> {

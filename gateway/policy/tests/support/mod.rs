@@ -87,7 +87,8 @@ impl Default for Setup {
             config: serde_json::json!({}),
             fallback: RouteFallback::Hash,
             moves: Moves::Refused,
-            call_timeout: Duration::from_millis(10),
+            // Ample, because deadlines are wall-clock time and test machines are busy.
+            call_timeout: Duration::from_millis(250),
             max_memory_bytes: 16 << 20,
             placed: Vec::new(),
         }

@@ -4,6 +4,8 @@
 //! - `{"route":"NAME"}`: every `route` call has this fault
 //! - `{"configure":"NAME"}`, `{"self-test":"NAME"}`: so has the load
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use tidegate_policy_sdk::{ErrorCode, Input, PolicyError, Request, Router, Targets, export_router, log, topology};
 
 struct Faulty {
@@ -53,6 +55,14 @@ fn commit(fault: &str) -> Result<Targets, PolicyError> {
         "loop" => loop {
             std::hint::black_box(fault);
         },
+        "worn" => {
+            // Fine on the first call of an instance only.
+            static CALLS: AtomicU32 = AtomicU32::new(0);
+            if CALLS.fetch_add(1, Ordering::Relaxed) > 0 {
+                return commit("loop");
+            }
+            Ok(Targets::AllOfTenant)
+        }
         "hoard" => {
             let mut hoard = Vec::new();
             loop {

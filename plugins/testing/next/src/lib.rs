@@ -1,5 +1,6 @@
 //! The hash router again, with the same placement under another name and version: a swap to it is
-//! visible to operators and to no client.
+//! visible to operators and to no client. It declares five inputs, the number that the cost of a call
+//! is measured with.
 
 use tidegate_policy_sdk::{Input, PolicyError, Request, Router, Targets, export_router, topology};
 
@@ -7,7 +8,13 @@ struct Next;
 
 impl Router for Next {
     fn inputs() -> Vec<Input> {
-        vec![Input::Method, Input::ShardKey]
+        vec![
+            Input::Method,
+            Input::ShardKey,
+            Input::Collection,
+            Input::Header("X-Region".into()),
+            Input::Query("region".into()),
+        ]
     }
 
     fn configure(_: &str) -> Result<Self, PolicyError> {
