@@ -1,2 +1,10 @@
-//! Skeleton.
-fn main() {}
+//! The `tidegate` binary.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    tidegate_server::main()
+}

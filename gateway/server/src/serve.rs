@@ -1,0 +1,135 @@
+//! `tidegate serve`: listeners, signals, drain.
+
+use std::net::SocketAddr;
+
+use prometheus_client::registry::Registry;
+use tidegate_admin::AdminState;
+use tidegate_http::Drain;
+use tidegate_types::settings::{HttpSettings, Settings};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    assemble::{Assembled, assemble},
+    cli::ServeArgs,
+    error::ServerError,
+    late,
+    signals::Signals,
+};
+
+/// Runs the command.
+pub(crate) async fn run(args: &ServeArgs) -> Result<(), ServerError> {
+    let settings = tidegate_config::load(&args.config)?;
+    let mut signals = Signals::listen()?;
+    let running = tokio::select! {
+        running = Running::start(&settings) => running?,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped while starting");
+            return Ok(());
+        }
+    };
+    running.until(&mut signals).await
+}
+
+/// A gateway that serves.
+pub(crate) struct Running {
+    http: SocketAddr,
+    admin: SocketAddr,
+    state: AdminState,
+    settings: HttpSettings,
+    /// Cancelled first: the public listener waits for `drain_delay`, stops accepting, and finishes
+    /// what is in flight.
+    stop_http: CancellationToken,
+    serving: JoinHandle<()>,
+    /// Cancelled last: the operator's listener, the file watch, the late shards.
+    stop_rest: CancellationToken,
+    administering: JoinHandle<()>,
+}
+
+impl Running {
+    /// Binds the listeners, reads the catalogs, serves. The operator's listener answers from the
+    /// beginning.
+    pub(crate) async fn start(settings: &Settings) -> Result<Self, ServerError> {
+        let state = AdminState::starting();
+        let admin = tidegate_admin::Server::bind(&settings.admin, state.clone()).await?;
+        let admin_address = admin.local_addr();
+        let stop_rest = CancellationToken::new();
+        // Ends the listener and the watchers if the rest fails, or the future is dropped.
+        let guard = stop_rest.clone().drop_guard();
+        let administering = tokio::spawn(admin.run(stop_rest.clone()));
+
+        let mut registry = Registry::default();
+        let Assembled { gateway, unread } = assemble(settings, &mut registry).await?;
+        let http = tidegate_http::Server::bind(&settings.http, gateway.clone(), Drain::new(), &mut registry)?;
+        let http_address = http.local_addr();
+        let stop_http = CancellationToken::new();
+        let serving = tokio::spawn(http.run(stop_http.clone()));
+        let policies = gateway.policies().clone();
+        let watch = stop_rest.clone();
+        tokio::spawn(async move { policies.watch(watch).await });
+        tokio::spawn(late::compare(gateway.clone(), settings.clone(), unread, stop_rest.clone()));
+        state.ready(gateway, registry);
+        tracing::info!(http = %http_address, admin = %admin_address, "listening");
+        guard.disarm();
+        Ok(Self {
+            http: http_address,
+            admin: admin_address,
+            state,
+            settings: settings.http.clone(),
+            stop_http,
+            serving,
+            stop_rest,
+            administering,
+        })
+    }
+
+    /// The public address.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// The operator's address.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Serves until a signal, then drains. A second signal ends the process at once.
+    pub(crate) async fn until(self, signals: &mut Signals) -> Result<(), ServerError> {
+        let signal = signals.next().await;
+        tracing::info!(
+            signal,
+            drain_delay_ms = millis(self.settings.drain_delay),
+            drain_grace_ms = millis(self.settings.drain_grace),
+            "draining: /ready says 503 and requests are still accepted"
+        );
+        tokio::select! {
+            () = self.drained() => {
+                tracing::info!("stopped");
+                Ok(())
+            }
+            signal = signals.next() => {
+                tracing::warn!(signal, "a second signal: stopping at once");
+                std::process::exit(130)
+            }
+        }
+    }
+
+    async fn drained(self) {
+        // First, so that readiness never lags behind the listener.
+        self.state.drain();
+        self.stop_http.cancel();
+        ended("the public listener", self.serving).await;
+        self.stop_rest.cancel();
+        ended("the admin listener", self.administering).await;
+    }
+}
+
+async fn ended(what: &str, task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "{what} failed");
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
