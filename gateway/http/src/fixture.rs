@@ -1,4 +1,6 @@
-//! Collections and renderings for the unit tests of this crate.
+//! Collections, renderings and a backend for the unit tests of this crate.
+
+mod fake;
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
@@ -7,6 +9,8 @@ use tidegate_types::{
     key::KeyType,
     query::{Direction, Filter, Nulls, OrderTerm, Projection, SelectItem, Sense},
 };
+
+pub(crate) use self::fake::Fake;
 
 fn collection(id: u32, name: &str, columns: &[(&str, &str)], key: &[(&str, KeyType)]) -> Arc<Collection> {
     let columns: Vec<Column> = columns

@@ -304,3 +304,6 @@ fn head_only(reply: Reply) -> Reply {
     }
     Reply::from_parts(parts, Full::default())
 }
+
+#[cfg(test)]
+mod tests;

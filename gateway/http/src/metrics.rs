@@ -277,7 +277,7 @@ impl EncodeMetric for Shared<Latency> {
         for (route, histogram) in RouteKind::ALL.iter().zip(&self.0.0) {
             let counts: Vec<u64> = histogram.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
             let count = counts.iter().sum();
-            let bounds = BOUNDS_MICROS.iter().map(|micros| seconds(*micros)).chain([f64::MAX]);
+            let bounds = BOUNDS_MICROS.iter().map(|micros| seconds(*micros)).chain([f64::INFINITY]);
             let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
             let sum = seconds(histogram.sum_micros.load(Relaxed));
             let labels = [("route", route.as_str())];

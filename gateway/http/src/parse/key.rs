@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt::Write as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use smallvec::SmallVec;
 use tidegate_types::{
-    collection::Collection,
+    collection::{Collection, KeyParseError},
     key::RowKey,
     problem::{Problem, codes},
 };
@@ -38,12 +38,16 @@ fn finish<'a>(
     collection: &Collection,
     values: impl Iterator<Item = &'a str>,
 ) -> Result<RowKey, Problem> {
-    collection.parse_key(values).map_err(|error| {
-        let problem =
+    collection.parse_key(values).map_err(|error| match error {
+        KeyParseError::Value { column, error } => {
+            bad_request("22P02", error.to_string()).details(format!("In the key column \"{column}\" of the path."))
+        }
+        KeyParseError::Arity { .. } => {
+            let names: Vec<&str> = collection.key_columns().map(|c| c.name.as_str()).collect();
             bad_request(codes::BAD_KEY, format!("The key {} does not fit {}", clip(segment), collection.name))
-                .details(error.to_string());
-        let names: Vec<&str> = collection.key_columns().map(|c| c.name.as_str()).collect();
-        problem.hint(format!("The path is /v1/{}/{{{}}}", collection.name, names.join("},{")))
+                .details(error.to_string())
+                .hint(format!("The path is /v1/{}/{{{}}}", collection.name, names.join("},{")))
+        }
     })
 }
 

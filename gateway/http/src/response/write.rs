@@ -87,12 +87,11 @@ pub(crate) fn write(asked: Asked, answer: &WriteAnswer) -> Reply {
     {
         headers.insert(ETAG, fields::etag(row.body.etag));
     }
-    let body = match (asked.format, asked.form, rows) {
-        // A keyed path shows the row as a keyed read does, so that its ETag is that of these bytes.
-        (Format::Object, _, [row]) | (Format::Json, Form::Row, [row]) => row.body.json.clone(),
+    let body = match (asked.format, rows) {
+        (Format::Json, _) => array(rows),
+        (Format::Object, [row]) => row.body.json.clone(),
         // The store rolls such writes back; this is the second lock on that door.
-        (Format::Object, ..) => return problem(&not_singular(rows.len() as u64)),
-        (Format::Json, ..) => array(rows),
+        (Format::Object, _) => return problem(&not_singular(rows.len() as u64)),
     };
     headers.insert(CONTENT_TYPE, fields::content_type(asked.format));
     reply(status, headers, body)
@@ -223,14 +222,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn representations_are_arrays_and_on_keyed_paths_the_row() {
+    async fn representations_are_arrays_unless_one_object_is_asked_for() {
         use RowChange::Updated;
         let many = write(asked(Kind::Patch, Form::Rows, FULL), &rows(&[Updated, Updated]));
         assert!(!many.headers().contains_key(ETAG));
         assert_eq!(body(many).await, "[{\"id\":0},{\"id\":1}]");
         let one = write(asked(Kind::Patch, Form::Row, FULL), &rows(&[Updated]));
-        assert!(one.headers().contains_key(ETAG));
-        assert_eq!(body(one).await, "{\"id\":0}");
+        assert!(one.headers().contains_key(ETAG), "the version of the row, for If-Match");
+        assert_eq!(body(one).await, "[{\"id\":0}]");
+        let object = Asked { format: Format::Object, ..asked(Kind::Patch, Form::Row, FULL) };
+        assert_eq!(body(write(object, &rows(&[Updated]))).await, "{\"id\":0}");
         let singular = Asked { format: Format::Object, ..asked(Kind::Patch, Form::Rows, FULL) };
         assert_eq!(write(singular, &rows(&[Updated, Updated])).status(), 406);
         let deleted = write(asked(Kind::Delete, Form::Row, FULL), &rows(&[RowChange::Deleted]));

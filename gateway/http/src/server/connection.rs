@@ -69,12 +69,12 @@ impl<B: Backend> Connections<B> {
     /// Connections with these limits.
     pub(super) fn new(settings: &HttpSettings, handler: Handler<B>, metrics: Metrics) -> Self {
         let mut http1 = http1::Builder::new();
+        // Never `pipeline_flush`: it holds answers back while part of another request is buffered.
         http1
             // `pace` watches heads, with one timer per connection.
             .header_read_timeout(None)
             .max_headers(settings.max_headers)
-            .max_buf_size(settings.max_uri_bytes + HEAD_BYTES)
-            .pipeline_flush(true);
+            .max_buf_size(settings.max_uri_bytes + HEAD_BYTES);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
