@@ -202,6 +202,18 @@ mod tests {
     }
 
     #[test]
+    fn time_spent_idle_counts_against_no_call() {
+        let blueprint = blueprint_of("hash-router");
+        let mut instance = Instance::ready(&blueprint).expect("ready");
+        for _ in 0..3 {
+            for _ in 0..=ticks(blueprint.setup_budget) {
+                blueprint.pre.engine().increment_epoch();
+            }
+            instance.route(request(&[Some("1")]), Duration::from_millis(100)).expect("an answer");
+        }
+    }
+
+    #[test]
     fn saying_no_leaves_the_instance_sound() {
         let mut instance = Instance::ready(&blueprint_of("testing/faulty")).expect("ready");
         for _ in 0..2 {

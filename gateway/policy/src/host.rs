@@ -136,7 +136,7 @@ impl PolicyHost {
     /// broken one is refused and the old one stays.
     pub async fn watch(&self, shutdown: CancellationToken) {
         match &self.inner.plugin {
-            Some(plugin) => watch::follow(plugin.file(), shutdown, || self.reload()).await,
+            Some(plugin) => watch::follow(plugin.file(), watch::LOOK_EVERY, shutdown, || self.reload()).await,
             None => shutdown.cancelled().await,
         }
     }

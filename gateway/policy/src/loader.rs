@@ -65,9 +65,20 @@ impl Loader {
             reason: RefusalReason::Engine,
             detail,
         })?;
+        Ok(Self::on(engine, plugin, file, config, settings, topology))
+    }
+
+    fn on(
+        engine: Engine,
+        plugin: Arc<str>,
+        file: PathBuf,
+        config: &serde_json::Value,
+        settings: &PolicySettings,
+        topology: Arc<Topology>,
+    ) -> Self {
         let config = if config.is_null() { "{}".into() } else { config.to_string().into() };
         let (max_memory, call_timeout) = (settings.max_memory_bytes, settings.call_timeout);
-        Ok(Self { engine, topology, plugin, file, config, max_memory, call_timeout })
+        Self { engine, topology, plugin, file, config, max_memory, call_timeout }
     }
 
     /// The plugin's file name without `.wasm`.
@@ -210,6 +221,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::bindings::Input;
 
+    /// A loader on an engine of its own: a test may turn its clock, and it is one without a pool.
     fn loader() -> Loader {
         let settings = PolicySettings {
             dir: None,
@@ -218,7 +230,8 @@ pub(crate) mod tests {
             call_timeout: Duration::from_millis(100),
         };
         let topology = Arc::new(Topology::new(["a", "b"].map(Arc::from)));
-        Loader::new("router".into(), "router.wasm".into(), &json!({}), &settings, topology).expect("an engine")
+        let engine = engine::build(engine::Allocation::OnDemand).expect("an engine");
+        Loader::on(engine, "router".into(), "router.wasm".into(), &json!({}), &settings, topology)
     }
 
     fn guest(name: &str) -> Vec<u8> {
