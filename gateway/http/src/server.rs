@@ -1,6 +1,7 @@
 //! The listener and its connections.
 
 mod connection;
+mod line;
 mod pace;
 mod sniff;
 

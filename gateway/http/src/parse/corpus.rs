@@ -7,8 +7,8 @@ use prometheus_client::registry::Registry;
 use proptest::prelude::*;
 use tidegate_types::{
     query::{
-        ColumnRef, Direction, Filter, IsValue, JsonOutput, JsonStep, JsonTarget, ListQuery, Nulls, Operator,
-        OrderTerm, Projection, SelectItem, Sense,
+        ColumnRef, Direction, Filter, IsValue, JsonOutput, JsonStep, JsonTarget, ListQuery, Nulls, Operator, OrderTerm,
+        Projection, SelectItem, Sense,
     },
     settings::HttpSettings,
 };
@@ -44,8 +44,11 @@ fn handler(fake: &Fake) -> Handler<Fake> {
 }
 
 async fn ask(handler: &Handler<Fake>, method: &str, target: &str, body: &str) -> (u16, Bytes) {
-    let request = http::Request::builder().method(method).uri(target);
-    let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap_or_else(|e| panic!("{target}: {e}"));
+    // As the listener does it (server/line.rs).
+    let target = target.replace('"', "%22").replace('<', "%3C").replace('>', "%3E");
+    let request = http::Request::builder().method(method).uri(&target);
+    let request =
+        request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap_or_else(|e| panic!("{target}: {e}"));
     let (parts, body) = handler.handle(request).await.into_parts();
     (parts.status.as_u16(), body.collect().await.expect("in memory").to_bytes())
 }
@@ -71,7 +74,9 @@ async fn every_malformed_request_is_refused_with_its_code_and_reaches_nobody() {
     }
     assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
     assert!(count >= 200, "{count} cases");
-    assert!(fake.lists.lock().expect("not poisoned").is_empty() && fake.writes.lock().expect("not poisoned").is_empty());
+    assert!(
+        fake.lists.lock().expect("not poisoned").is_empty() && fake.writes.lock().expect("not poisoned").is_empty()
+    );
 }
 
 #[tokio::test]
@@ -112,10 +117,7 @@ fn show(query: &ListQuery) -> String {
 
 fn column() -> impl Strategy<Value = ColumnRef> {
     let name = prop::sample::select(vec!["id", "name", "meta", "odd name", "da-sh", "größe", "order"]);
-    let target = prop_oneof![
-        "[^\0]{1,6}".prop_map(JsonTarget::Key),
-        any::<i32>().prop_map(JsonTarget::Index),
-    ];
+    let target = prop_oneof!["[^\0]{1,6}".prop_map(JsonTarget::Key), any::<i32>().prop_map(JsonTarget::Index),];
     (name, prop::collection::vec(target, 0..3), any::<bool>()).prop_map(|(name, targets, text)| {
         let last = targets.len().saturating_sub(1);
         let output = |i| if text && i == last { JsonOutput::Text } else { JsonOutput::Json };
@@ -131,13 +133,21 @@ fn sense() -> impl Strategy<Value = Sense> {
 fn leaf() -> impl Strategy<Value = Filter> {
     use Operator::{Eq, Gt, Gte, Ilike, Like, Lt, Lte, Neq};
     let operator = prop::sample::select(vec![Eq, Neq, Gt, Gte, Lt, Lte, Like, Ilike]);
-    let is = prop::sample::select(vec![IsValue::Null, IsValue::NotNull, IsValue::True, IsValue::False, IsValue::Unknown]);
+    let is =
+        prop::sample::select(vec![IsValue::Null, IsValue::NotNull, IsValue::True, IsValue::False, IsValue::Unknown]);
     let text = "[^\0]{0,8}";
     prop_oneof![
-        (column(), operator, text, sense())
-            .prop_map(|(column, operator, value, sense)| Filter::Compare { column, operator, value, sense }),
-        (column(), prop::collection::vec(text, 0..4), sense())
-            .prop_map(|(column, values, sense)| Filter::In { column, values, sense }),
+        (column(), operator, text, sense()).prop_map(|(column, operator, value, sense)| Filter::Compare {
+            column,
+            operator,
+            value,
+            sense
+        }),
+        (column(), prop::collection::vec(text, 0..4), sense()).prop_map(|(column, values, sense)| Filter::In {
+            column,
+            values,
+            sense
+        }),
         (column(), is, sense()).prop_map(|(column, value, sense)| Filter::Is { column, value, sense }),
     ]
 }
@@ -201,7 +211,8 @@ fn print(filter: &Filter) -> (String, String) {
 fn print_in_tree(filter: &Filter) -> String {
     match filter {
         Filter::Compare { column, operator, value, sense } => {
-            let protected = Filter::Compare { column: column.clone(), operator: *operator, value: quoted(value), sense: *sense };
+            let protected =
+                Filter::Compare { column: column.clone(), operator: *operator, value: quoted(value), sense: *sense };
             let (name, value) = print(&protected);
             format!("{name}.{value}")
         }

@@ -4,7 +4,7 @@ use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use http::Request;
 use hyper::{
-    body::Incoming,
+    body::{Body as _, Incoming},
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    pace::{Heads, IDLE, Pace, Verdict},
+    pace::{Heads, IDLE, Pace, Payload, Verdict},
     sniff::{Protocol, sniff},
 };
 use crate::{
@@ -113,7 +113,8 @@ impl<B: Backend> Connections<B> {
         let service = service_fn(|request: Request<Incoming>| {
             let (handler, pace) = (self.handler.clone(), pace.clone());
             async move {
-                let _answering = pace.request();
+                let payload = if request.body().is_end_stream() { Payload::None } else { Payload::Some };
+                let _answering = pace.request(payload);
                 Ok::<_, Infallible>(handler.handle(request).await)
             }
         });

@@ -2,11 +2,13 @@
 //! header timeout arms a timer for every request and closes idle keep-alive connections with it.
 
 use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
 use tokio::time::Instant;
+
+use super::line::Between;
 
 /// How long a connection may be kept without a request. Load balancers usually give up after 60 s;
 /// closing later than they do avoids a request meeting a closing connection.
@@ -41,6 +43,16 @@ pub(super) struct Pace {
     /// When the head now being read began; [`NONE`] between requests.
     head_since: AtomicU64,
     idle_since: AtomicU64,
+    last_had_body: AtomicBool,
+}
+
+/// What follows a request's head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Payload {
+    /// Nothing.
+    None,
+    /// A body.
+    Some,
 }
 
 const NONE: u64 = u64::MAX;
@@ -53,19 +65,23 @@ impl Pace {
             in_flight: AtomicU32::new(0),
             head_since: AtomicU64::new(0),
             idle_since: AtomicU64::new(0),
+            last_had_body: AtomicBool::new(false),
         }
     }
 
-    /// Bytes came in.
-    pub(super) fn bytes_came(&self) {
-        if self.in_flight.load(Relaxed) == 0 && self.head_since.load(Relaxed) == NONE {
-            self.head_since.store(self.now(), Relaxed);
+    /// Bytes came in. Says whether they came between requests.
+    pub(super) fn bytes_came(&self) -> Between {
+        if self.in_flight.load(Relaxed) > 0 || self.head_since.load(Relaxed) != NONE {
+            return Between::Unknown;
         }
+        self.head_since.store(self.now(), Relaxed);
+        if self.last_had_body.load(Relaxed) { Between::Unknown } else { Between::Requests }
     }
 
     /// A request is being answered until the guard is dropped.
-    pub(super) fn request(&self) -> Answering<'_> {
+    pub(super) fn request(&self, payload: Payload) -> Answering<'_> {
         self.head_since.store(NONE, Relaxed);
+        self.last_had_body.store(payload == Payload::Some, Relaxed);
         self.in_flight.fetch_add(1, Relaxed);
         Answering(self)
     }
@@ -132,7 +148,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn idle_is_allowed_longer_than_a_half_head() {
         let pace = Pace::new();
-        drop(pace.request());
+        drop(pace.request(Payload::None));
         pass(60).await;
         assert!(waits(&pace));
         pace.bytes_came();
@@ -146,7 +162,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn requests_in_flight_are_not_hurried_and_idling_ends() {
         let pace = Pace::new();
-        let answering = pace.request();
+        let answering = pace.request(Payload::None);
         pace.bytes_came();
         pass(1000).await;
         assert!(waits(&pace));

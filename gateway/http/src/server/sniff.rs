@@ -12,7 +12,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::pace::Pace;
+use super::{
+    line::{Between, Lines},
+    pace::Pace,
+};
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -30,9 +33,12 @@ pub(super) enum Protocol {
 pub(super) struct Sniffed {
     stream: TcpStream,
     pace: Arc<Pace>,
-    read: [u8; PREFACE.len()],
-    /// The part of `read` that was not played back yet.
-    pending: std::ops::Range<usize>,
+    /// Follows request lines; `None` for HTTP/2, which has none.
+    lines: Option<Lines>,
+    /// Bytes that come before those of the stream.
+    replay: Vec<u8>,
+    /// How many of them were given.
+    replayed: usize,
 }
 
 /// Reads until the protocol is clear. Gives `None` where the client left without a word.
@@ -52,25 +58,46 @@ pub(super) async fn sniff(mut stream: TcpStream, pace: Arc<Pace>) -> io::Result<
             break Protocol::Http2;
         }
     };
-    Ok(Some((protocol, Sniffed { stream, pace, read, pending: 0..length })))
+    let mut replay = read[..length].to_vec();
+    let mut lines = (protocol == Protocol::Http1).then(Lines::new);
+    if let Some(replaced) = lines.as_mut().and_then(|lines| lines.came(&replay, Between::Unknown)) {
+        replay = replaced;
+    }
+    Ok(Some((protocol, Sniffed { stream, pace, lines, replay, replayed: 0 })))
 }
 
 impl AsyncRead for Sniffed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.pending.is_empty() {
-            let length = this.pending.len().min(buf.remaining());
-            let end = this.pending.start + length;
-            buf.put_slice(&this.read[this.pending.start..end]);
-            this.pending.start = end;
+        if this.replayed < this.replay.len() {
+            this.play_back(buf);
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            this.pace.bytes_came();
+        let fresh = &buf.filled()[before..];
+        if fresh.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let between = this.pace.bytes_came();
+        if let Some(replaced) = this.lines.as_mut().and_then(|lines| lines.came(fresh, between)) {
+            (this.replay, this.replayed) = (replaced, 0);
+            buf.set_filled(before);
+            this.play_back(buf);
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Sniffed {
+    fn play_back(&mut self, buf: &mut ReadBuf<'_>) {
+        let end = self.replay.len().min(self.replayed + buf.remaining());
+        buf.put_slice(&self.replay[self.replayed..end]);
+        self.replayed = end;
+        if end == self.replay.len() {
+            self.replay = Vec::new();
+            self.replayed = 0;
+        }
     }
 }
 

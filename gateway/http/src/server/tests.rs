@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
-use tidegate_types::settings::HttpSettings;
+use tidegate_types::{request::WriteAction, settings::HttpSettings};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     task::JoinHandle,
@@ -141,6 +141,39 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn an_answer_does_not_wait_for_the_rest_of_the_next_request() {
+    let server = start(|_| {});
+    let mut wire = server.connect().await;
+    wire.send("GET /v1/products/1 HTTP/1.1\r\n\r\nGET /v1/products/2 HT").await;
+    assert_eq!(wire.answer().await, Some((200, "{\"id\":1}".into())));
+    wire.send("TP/1.1\r\n\r\n").await;
+    assert_eq!(wire.answer().await, Some((200, "{\"id\":2}".into())));
+}
+
+#[tokio::test]
+async fn arrows_and_quotes_need_no_escapes_in_a_request_line() {
+    let server = start(|_| {});
+    let mut wire = server.connect().await;
+    let request = |query: &str| format!("GET /v1/products?{query} HTTP/1.1\r\nif-match: \"x\", *\r\n\r\n");
+    assert_eq!(wire.status(request("meta->>a=eq.\"<\"")).await, Some(412), "fields stay as they are");
+    for query in ["select=meta->a", "name=in.(\"a,b\")", "or=(name.eq.\">\",id.eq.1)"] {
+        assert_eq!(wire.status(request(query).replace("\"x\", ", "")).await, Some(200), "{query}");
+    }
+    for part in ["GET /v1/products?meta-", ">", ">a=eq.1 HT", "TP/1.1\r\n"] {
+        wire.send(part).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(wire.status("\r\n").await, Some(200));
+    let put = "PUT /v1/products/1 HTTP/1.1\r\ncontent-length: 12\r\n\r\n{\"name\":\">\"}";
+    wire.send(&put[..put.len() - 5]).await;
+    assert_eq!(wire.status(&put[put.len() - 5..]).await, Some(204));
+    let writes = server.fake.writes.lock().expect("not poisoned").clone();
+    let WriteAction::Put { body, .. } = &writes[0].action else { panic!("a PUT") };
+    assert_eq!(body.json, "[{\"name\":\">\"}]");
+    assert!(wire.still_serves().await);
+}
+
+#[tokio::test]
 async fn garbage_is_refused_and_hurts_nobody() {
     let server = start(|_| {});
     for garbage in [
@@ -243,6 +276,16 @@ async fn large_bodies_are_refused_and_the_connection_kept_where_little_is_left()
 }
 
 #[tokio::test]
+async fn a_body_that_comes_after_its_refusal_is_not_taken_for_requests() {
+    let server = start(|_| {});
+    let mut wire = server.connect().await;
+    assert_eq!(wire.status("POST /v1/products HTTP/1.1\r\nContent-Length: 1025\r\n\r\n").await, Some(413));
+    // Quotes would be escaped in a request line, and every escape would shift the body's end.
+    wire.send("\"".repeat(1025)).await;
+    assert!(wire.still_serves().await);
+}
+
+#[tokio::test]
 async fn other_refusals_keep_the_connection_too() {
     let server = start(|_| {});
     let mut wire = server.connect().await;
@@ -332,7 +375,8 @@ async fn http2_is_served_with_its_limits() {
 
     let mut many = request("GET", "/v1/products/1");
     for n in 0..21 {
-        many.headers_mut().insert(http::HeaderName::try_from(format!("x-{n}")).expect("valid"), "1".parse().expect("valid"));
+        many.headers_mut()
+            .insert(http::HeaderName::try_from(format!("x-{n}")).expect("valid"), "1".parse().expect("valid"));
     }
     let (response, _) = client.send_request(many, true).expect("sent");
     assert_eq!(response.await.expect("an answer").status(), 431);
