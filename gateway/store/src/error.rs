@@ -87,10 +87,6 @@ pub enum StoreError {
 
 impl StoreError {
     /// What the client is told.
-    #[expect(
-        clippy::wrong_self_convention,
-        reason = "an error shared by many waiters is turned into each one's answer"
-    )]
     #[must_use]
     pub fn into_problem(&self) -> Problem {
         crate::sqlstate::problem(self)

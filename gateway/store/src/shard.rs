@@ -140,7 +140,8 @@ fn parse_url(shard: &Arc<str>, url: &str) -> Result<tokio_postgres::Config, Stor
              (special characters of the password percent-encoded)",
         )
     })?;
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+    let empty = tokio_postgres::config::Host::Tcp(String::new());
+    if config.get_hostaddrs().is_empty() && config.get_hosts().iter().all(|host| *host == empty) {
         return Err(setup("`primary` names no host; expected postgres://user:password@host:port/database"));
     }
     if config.get_hosts().len() > 1 {

@@ -170,16 +170,15 @@ mod tests {
 
     #[test]
     fn only_bytewise_collations_can_be_merged() {
-        let mergeable = |provider, locale, utf8| {
-            let collation = Collation { provider: Some(provider), locale: Some(locale), utf8 };
-            super::mergeable("text", &collation)
+        let text = |provider, locale, utf8| {
+            mergeable("text", &Collation { provider: Some(provider), locale: Some(locale), utf8 })
         };
         for (provider, locale) in [("c", "C"), ("c", "POSIX"), ("c", "C.UTF-8"), ("c", "C.utf8"), ("b", "C.UTF-8")] {
-            assert!(mergeable(provider, locale, true), "{provider} {locale}");
+            assert!(text(provider, locale, true), "{provider} {locale}");
         }
         for (provider, locale) in [("c", "en_US.UTF-8"), ("i", "C"), ("i", "und")] {
-            assert!(!mergeable(provider, locale, true), "{provider} {locale}");
+            assert!(!text(provider, locale, true), "{provider} {locale}");
         }
-        assert!(!mergeable("c", "C.UTF-8", false));
+        assert!(!text("c", "C.UTF-8", false));
     }
 }

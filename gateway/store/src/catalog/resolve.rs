@@ -87,9 +87,7 @@ impl<'a> Resolver<'a> {
     fn table(&mut self) -> Option<&'a CatalogTable> {
         let catalog = self.catalog;
         let Some(table) = catalog.table(&self.settings.table) else {
-            let qualified: Vec<String> = catalog.tables.iter().map(CatalogTable::qualified_name).collect();
-            let names = catalog.tables.iter().map(|t| t.name.as_str()).chain(qualified.iter().map(String::as_str));
-            let mend = match nearest(&self.settings.table, names) {
+            let mend = match self.nearest_table() {
                 Some(name) => format!("Did you mean table = \"{name}\"?"),
                 None => format!(
                     "Create it, or name one that exists; unqualified names are looked up in: {}.",
@@ -115,6 +113,18 @@ impl<'a> Resolver<'a> {
             return None;
         }
         Some(table)
+    }
+
+    /// The name that was probably meant, as configuration would have to write it.
+    fn nearest_table(&self) -> Option<String> {
+        let (catalog, wanted) = (self.catalog, self.settings.table.as_str());
+        let score = |table: &&CatalogTable| {
+            strsim::jaro_winkler(wanted, &table.name).max(strsim::jaro_winkler(wanted, &table.qualified_name()))
+        };
+        let best = catalog.tables.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
+        let on_path = catalog.search_path.contains(&best.schema);
+        let name = if on_path { best.name.clone() } else { best.qualified_name() };
+        (score(&best) >= ALIKE).then_some(name)
     }
 
     /// The exposed columns in table order.

@@ -103,7 +103,7 @@ mod tests {
 
     fn encode(weight: i16, sign: u16, digits: &[i16]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        bytes.extend((digits.len() as u16).to_be_bytes());
+        bytes.extend(u16::try_from(digits.len()).expect("few").to_be_bytes());
         bytes.extend(weight.to_be_bytes());
         bytes.extend(sign.to_be_bytes());
         bytes.extend(2_u16.to_be_bytes());

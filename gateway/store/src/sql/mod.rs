@@ -4,10 +4,11 @@
 //!
 //! # Layout
 //! - [`Sql`]: a statement under construction
-//! - [`column`]: column references and JSON paths
-//! - [`filter`]: conditions
-//! - [`projection`]: the JSON of a row
-//! - [`order`]: sort terms
+//! - `column`: column references and JSON paths
+//! - `filter`: conditions
+//! - `projection`: the JSON of a row
+//! - `order`: sort terms
+//! - `types`: what may be cast to
 
 mod column;
 mod filter;
@@ -120,4 +121,4 @@ pub(crate) fn inferred(params: &[Text]) -> Vec<(&(dyn ToSql + Sync), Type)> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -26,7 +26,8 @@ impl Sql<'_> {
 
     /// Columns under their own names.
     fn record(&mut self, columns: &[&Column]) -> &mut Self {
-        self.push("(SELECT row_to_json(p) FROM (SELECT ");
+        // `p.*`, because a bare `p` would be a column of that name where the table has one.
+        self.push("(SELECT row_to_json(p.*) FROM (SELECT ");
         self.separated(", ", columns, |sql, column| {
             sql.column(column);
         });

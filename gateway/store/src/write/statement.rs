@@ -264,11 +264,23 @@ impl Sql<'_> {
     fn returning(mut self, projection: &Projection, flag: Flag) -> Result<Statement, Problem> {
         self.push(" RETURNING ").key_columns(", ").push(", ").row_json(projection)?;
         if flag == Flag::InsertedOrUpdated {
-            // A tuple nobody has locked or replaced: it was not there before.
-            self.push(", (t.xmax = 0)");
+            self.push(", ").is_new();
         }
         let (text, params) = self.finish();
         Ok(Statement { text, params, flag })
+    }
+
+    /// Whether an upserted row was not there before. A tuple that nobody locked or replaced is new. Partitioned
+    /// tables do not show system columns of inserted rows (0A000), so there the statement's snapshot is asked:
+    /// a row that another transaction inserted meanwhile counts as new.
+    fn is_new(&mut self) -> &mut Self {
+        let collection = self.collection;
+        self.push("CASE WHEN (SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = ");
+        self.bind(collection.relation.as_str()).push("::regclass) THEN NOT EXISTS (SELECT FROM ");
+        self.relation().push(" o WHERE ").separated(" AND ", collection.key_columns(), |sql, column| {
+            sql.push("o.").push(&column.quoted).push(" = ").column(column);
+        });
+        self.push(") ELSE t.xmax = 0 END")
     }
 }
 

@@ -1,0 +1,9 @@
+//! The store against real PostgreSQL servers.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not recognised as tests")]
+
+mod catalog;
+mod faults;
+mod lists;
+mod reads;
+mod world;
+mod writes;
