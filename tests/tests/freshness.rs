@@ -229,5 +229,5 @@ async fn a_thousand_readers_of_one_cold_row_are_one_query() {
         collapsed += usize::from(answer.head.contains("collapsed"));
     }
     assert_eq!(collapsed, CROWD - 1, "one led, the others joined");
-    assert_eq!(world.shards.count_statements(&mark, "\"products\""), 1);
+    assert_eq!(world.shards.count_statements(&mark, "products"), 1);
 }

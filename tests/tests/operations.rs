@@ -51,7 +51,13 @@ async fn the_operators_listener_shows_what_goes_on() {
     assert_eq!(metrics.sum("tidegate_cache_misses", &[]), 1);
     assert_eq!(metrics.sum("tidegate_writes", &[("outcome", "committed")]), 1);
     let text = admin.get("/metrics").await.ok().text();
-    for metric in ["tidegate_cache_flights", "tidegate_http_", "tidegate_pool", "tidegate_batch", "tidegate_policy"] {
+    for metric in [
+        "tidegate_cache_flights",
+        "tidegate_http_request_duration_seconds",
+        "tidegate_store_pool_wait_seconds",
+        "tidegate_store_batch_keys",
+        "tidegate_policy_decisions",
+    ] {
         assert!(text.contains(metric), "{metric} is missing");
     }
     let shards = world.gateway.admin_json("/admin/shards").await;

@@ -36,7 +36,7 @@ pub(crate) async fn run() -> Vec<Line> {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
     let took = begun.elapsed();
-    let queries = world.shards.count_statements(&mark, "\"products\"");
+    let queries = world.shards.count_statements(&mark, "products");
     let what = format!("{crowd} concurrent readers of one cold key");
     vec![Line::new(
         what,
