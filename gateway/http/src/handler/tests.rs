@@ -146,10 +146,13 @@ async fn writes_reach_the_backend_as_they_were_meant() {
     assert_eq!((body.rows, *resolution), (2, Resolution::MergeDuplicates));
 }
 
+/// Method, URI, fields and body; status and code.
+type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str, u16, &'static str);
+
 #[tokio::test]
 async fn writes_that_make_no_sense_never_reach_the_backend() {
-    let tag = "\"00000000000000ab\"";
-    let cases: &[(&str, &str, &[(&str, &str)], &str, u16, &str)] = &[
+    const TAG: &str = "\"00000000000000ab\"";
+    let cases: &[Case] = &[
         ("PUT", "/v1/products/42", &[], "{\"id\":43}", 400, "PGRST115"),
         ("PUT", "/v1/items/7,2", &[], "{\"line\":3}", 400, "PGRST115"),
         ("PUT", "/v1/products?name=eq.x", &[], "{}", 405, "PGRST105"),
@@ -160,10 +163,10 @@ async fn writes_that_make_no_sense_never_reach_the_backend() {
         ("PATCH", "/v1/products/42", &[], "{\"id\":43}", 400, "TG009"),
         ("PATCH", "/v1/products/42", &[], "{\"id\":null}", 400, "TG009"),
         ("PATCH", "/v1/products?price=gt.1", &[], "{\"id\":43}", 400, "TG009"),
-        ("PATCH", "/v1/products?price=gt.1", &[("if-match", tag)], "{\"name\":\"x\"}", 400, "TG012"),
+        ("PATCH", "/v1/products?price=gt.1", &[("if-match", TAG)], "{\"name\":\"x\"}", 400, "TG012"),
         ("POST", "/v1/products", &[("if-match", "*")], "{}", 400, "TG012"),
         ("DELETE", "/v1/products/42", &[("if-none-match", "*")], "", 400, "TG012"),
-        ("PUT", "/v1/products/42", &[("if-none-match", tag)], "{}", 400, "TG012"),
+        ("PUT", "/v1/products/42", &[("if-none-match", TAG)], "{}", 400, "TG012"),
         ("POST", "/v1/products?id=eq.1", &[], "{}", 400, "PGRST100"),
         ("POST", "/v1/products?on_conflict=name", &[("prefer", "resolution=merge-duplicates")], "{}", 400, "PGRST127"),
         ("POST", "/v1/products", &[("content-type", "text/csv")], "{}", 400, "PGRST102"),
