@@ -70,9 +70,11 @@ pub(crate) async fn assemble(settings: &Settings, registry: &mut Registry) -> Re
     let policies = policies(settings, &shards, &collections, registry)?;
     shards.store.warm().await;
     if let Placement::Moved { detail } = policies.verify_placement().await {
-        tracing::warn!(detail,
+        tracing::warn!(
+            detail,
             "rows are not where routing looks for them: they will not be found by key, and a write may make \
-             them twice. Move them, or change the routing policy");
+             them twice. Move them, or change the routing policy"
+        );
     }
     let cache = Cache::new(&settings.cache, shards.topology.len(), shards.epochs.clone(), registry);
     let metrics = Gateway::metrics(registry);

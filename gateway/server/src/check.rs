@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
-use tidegate_policy::{Placement, PolicyHost, PluginStatus};
+use tidegate_policy::{Placement, PluginStatus, PolicyHost};
 use tidegate_store::catalog::ShardCatalog;
 use tidegate_types::{
     collection::{Collection, Collections, WriteReach},
@@ -83,11 +83,7 @@ fn check_shards(findings: &mut Findings, shards: &Shards, catalogs: &Catalogs) {
     }
 }
 
-fn check_collections(
-    findings: &mut Findings,
-    settings: &Settings,
-    catalogs: &[ShardCatalog],
-) -> Arc<Collections> {
+fn check_collections(findings: &mut Findings, settings: &Settings, catalogs: &[ShardCatalog]) -> Arc<Collections> {
     if catalogs.is_empty() {
         findings.note("not compared: no shard could be reached");
         return Arc::default();
@@ -160,7 +156,9 @@ fn describe_plugin(plugin: &PluginStatus) -> String {
 /// Whether rows are where routing looks for them.
 async fn check_placement(findings: &mut Findings, policies: &PolicyHost) {
     match policies.verify_placement().await {
-        Placement::Kept { checked } => findings.fine(&format!("{checked} sampled row(s) are where routing looks for them")),
+        Placement::Kept { checked } => {
+            findings.fine(&format!("{checked} sampled row(s) are where routing looks for them"))
+        }
         Placement::Moved { detail } => findings.problem(&format!(
             "{detail}. Such rows are not found by their key, and a write may make them twice. Move them to the shard \
              that routing says, or route by a policy that knows where they are."

@@ -34,11 +34,7 @@ pub(crate) async fn compare(gateway: Gateway, settings: Settings, unread: Vec<Sh
     }
 }
 
-fn tell(
-    gateway: &Gateway,
-    settings: &indexmap::IndexMap<String, CollectionSettings>,
-    catalog: &catalog::ShardCatalog,
-) {
+fn tell(gateway: &Gateway, settings: &indexmap::IndexMap<String, CollectionSettings>, catalog: &catalog::ShardCatalog) {
     let served: Vec<Collection> = gateway.collections().iter().map(|c| Arc::unwrap_or_clone(c.clone())).collect();
     let mismatches = match catalog::resolve(settings, catalog) {
         Ok(collections) => catalog::differences(&catalog.shard, &collections, "the others", &served),

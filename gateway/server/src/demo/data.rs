@@ -22,8 +22,10 @@ const CATEGORIES: &[Category] = &[
 const STYLES: &[&str] = &["Classic", "Compact", "Travel", "Studio", "Everyday", "Heritage", "Slim", "Deluxe"];
 const COLORS: &[&str] = &["white", "black", "sand", "olive", "navy", "rust", "slate"];
 const MATERIALS: &[&str] = &["steel", "oak", "cotton", "ceramic", "bamboo", "recycled plastic", "wool", "glass"];
-const FIRST: &[&str] = &["Ada", "Amir", "Chen", "Elif", "Ines", "Jonas", "Kofi", "Lena", "Mateo", "Nina", "Omar", "Priya"];
-const LAST: &[&str] = &["Berg", "Costa", "Diallo", "Fischer", "Garcia", "Haddad", "Ito", "Kim", "Novak", "Okafor", "Silva"];
+const FIRST: &[&str] =
+    &["Ada", "Amir", "Chen", "Elif", "Ines", "Jonas", "Kofi", "Lena", "Mateo", "Nina", "Omar", "Priya"];
+const LAST: &[&str] =
+    &["Berg", "Costa", "Diallo", "Fischer", "Garcia", "Haddad", "Ito", "Kim", "Novak", "Okafor", "Silva"];
 const COUNTRIES: &[&str] = &["DE", "FR", "BR", "JP", "US", "GH", "TR", "ES", "IN", "CZ"];
 const STATUSES: &[&str] = &["paid", "shipped", "delivered", "delivered", "delivered", "cancelled", "open"];
 
@@ -175,11 +177,16 @@ mod tests {
             let fields: Vec<&str> = line.split('\t').collect();
             let items: serde_json::Value = serde_json::from_str(fields[4]).expect("JSON");
             let cents = |text: String| text.replace('.', "").parse::<u64>().expect("money");
-            let sum: u64 = items.as_array().expect("a list").iter().map(|item| {
-                // The written price, not its float: 8.50 is printed as 8.5.
-                let price = item["price"].as_f64().expect("a number");
-                cents(format!("{price:.2}")) * item["quantity"].as_u64().expect("a number")
-            }).sum();
+            let sum: u64 = items
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|item| {
+                    // The written price, not its float: 8.50 is printed as 8.5.
+                    let price = item["price"].as_f64().expect("a number");
+                    cents(format!("{price:.2}")) * item["quantity"].as_u64().expect("a number")
+                })
+                .sum();
             assert_eq!(sum, cents(fields[3].to_owned()), "{line}");
         }
         for line in (1..500).map(|key| lines(&TABLES[0], key)).collect::<String>().lines() {

@@ -11,7 +11,10 @@ mod fill;
 mod folder;
 mod text;
 
-use std::time::Duration;
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use futures_util::future::try_join_all;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -55,6 +58,8 @@ pub(crate) async fn run(args: &DemoArgs) -> Result<(), ServerError> {
 }
 
 async fn prepare(args: &DemoArgs) -> Result<(Demo, Running), ServerError> {
+    free(args.listen, "--listen")?;
+    free(args.admin, "--admin")?;
     let folder = Folder::open(args.data.as_deref())?;
     let found = folder.storefront()?;
     // Has a progress bar of its own where it must download.
@@ -80,6 +85,14 @@ async fn prepare(args: &DemoArgs) -> Result<(Demo, Running), ServerError> {
     let running = Running::start(&settings).await;
     bar.finish_and_clear();
     Ok((demo, running?))
+}
+
+/// Tells before anything is prepared that an address is taken. It is let go again: the listeners
+/// have the last word.
+fn free(address: SocketAddr, option: &str) -> Result<(), ServerError> {
+    let problem =
+        |error| ServerError::Arguments(format!("cannot listen on {address}: {error}. Choose another {option}"));
+    TcpListener::bind(address).map(drop).map_err(problem)
 }
 
 async fn start(binaries: &Binaries, folder: &Folder) -> Result<Vec<Cluster>, ServerError> {

@@ -68,7 +68,11 @@ fn shards_only(shards: &[ShardArg]) -> Result<String, ServerError> {
 fn write(path: &Path, text: &str, force: bool) -> Result<(), ServerError> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
-    if force { options.create(true).truncate(true) } else { options.create_new(true) };
+    if force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
     let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => ServerError::Exists(path.to_owned()),

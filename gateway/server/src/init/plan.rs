@@ -32,7 +32,6 @@ pub(super) struct Served {
 /// A relation that does not, and why.
 #[derive(Debug)]
 pub(super) struct LeftOut {
-    pub(super) name: String,
     pub(super) table: String,
     pub(super) reason: String,
 }
@@ -46,15 +45,14 @@ pub(super) fn make(catalogs: &[ShardCatalog], defaults: &CollectionSettings) -> 
         let name = collection_name(first, table, &mut names);
         match candidate(catalogs, table, &name, defaults) {
             Ok(served) => plan.served.push(served),
-            Err(reason) => plan.left_out.push(LeftOut { name, table: reference(first, table), reason }),
+            Err(reason) => plan.left_out.push(LeftOut { table: reference(first, table), reason }),
         }
     }
     for catalog in others {
         for table in &catalog.tables {
             if !first.tables.iter().any(|t| t.schema == table.schema && t.name == table.name) {
                 let reason = format!("shard {} has it, shard {} has not", catalog.shard, first.shard);
-                let name = collection_name(catalog, table, &mut names);
-                plan.left_out.push(LeftOut { name, table: reference(catalog, table), reason });
+                plan.left_out.push(LeftOut { table: reference(catalog, table), reason });
             }
         }
     }

@@ -47,7 +47,7 @@ impl fmt::Display for Render<'_> {
             write_served(f, served)?;
         }
         if !self.plan.left_out.is_empty() {
-            f.write_str("\n# Left out, with the reason.\n")?;
+            f.write_str("\n# Left out, and why:\n")?;
         }
         for left_out in &self.plan.left_out {
             write_left_out(f, left_out)?;
@@ -59,7 +59,10 @@ impl fmt::Display for Render<'_> {
 fn write_shard(f: &mut fmt::Formatter<'_>, shard: &ShardArg) -> fmt::Result {
     if has_password(&shard.primary) {
         let variable = format!("SHARD_{}", shard.name.to_uppercase().replace('-', "_"));
-        writeln!(f, "# This URL holds a password. Better: primary = \"env:{variable}\", with the URL in that variable.")?;
+        writeln!(
+            f,
+            "# This URL holds a password. Better: primary = \"env:{variable}\", with the URL in that variable."
+        )?;
     }
     writeln!(f, "[shards.{}]\nprimary = {}", key(&shard.name), quoted(&shard.primary))
 }
@@ -80,9 +83,7 @@ fn write_served(f: &mut fmt::Formatter<'_>, served: &Served) -> fmt::Result {
 }
 
 fn write_left_out(f: &mut fmt::Formatter<'_>, left_out: &LeftOut) -> fmt::Result {
-    writeln!(f, "# {}", comment(&left_out.reason))?;
-    writeln!(f, "# [collections.{}]", comment(&key(&left_out.name)))?;
-    writeln!(f, "# table = {}", quoted(&left_out.table))
+    writeln!(f, "# - {}: {}", comment(&left_out.table), comment(&left_out.reason))
 }
 
 /// Whether a URL holds a password; `env:` and `file:` never do.
