@@ -154,7 +154,8 @@ async fn init_writes_a_configuration_that_serves() {
     for table in ["products", "profiles", "carts", "categories"] {
         assert!(text.contains(&format!("[collections.{table}]")), "{text}");
     }
-    assert!(text.contains("odd \"") && text.contains('#') && !text.contains("[collections.keyless]"), "{text}");
+    assert!(text.contains("[collections.\"odd \\\" table\"]"), "{text}");
+    assert!(text.contains("# it has no primary key") && !text.contains("\n[collections.keyless]"), "{text}");
     let mut again = Process::tidegate_in(dir.path(), args);
     assert!(!again.ended().await.success(), "it does not overwrite");
 
