@@ -10,8 +10,8 @@ use tidegate_types::{
     route::{ShardId, Topology},
 };
 
-/// Keys asked of each collection on each shard: enough that a policy which moves one key in fifty is
-/// caught, few enough to ask at every swap.
+/// Keys asked of each collection on each shard: enough to catch a policy that moves one key in fifty,
+/// few enough to ask at every swap.
 const SAMPLE: usize = 200;
 
 /// Asks the shards themselves where rows are.

@@ -32,6 +32,7 @@ pub(super) struct Served {
 /// A relation that does not, and why.
 #[derive(Debug)]
 pub(super) struct LeftOut {
+    pub(super) name: String,
     pub(super) table: String,
     pub(super) reason: String,
 }
@@ -45,14 +46,15 @@ pub(super) fn make(catalogs: &[ShardCatalog], defaults: &CollectionSettings) -> 
         let name = collection_name(first, table, &mut names);
         match candidate(catalogs, table, &name, defaults) {
             Ok(served) => plan.served.push(served),
-            Err(reason) => plan.left_out.push(LeftOut { table: reference(first, table), reason }),
+            Err(reason) => plan.left_out.push(LeftOut { name, table: reference(first, table), reason }),
         }
     }
     for catalog in others {
         for table in &catalog.tables {
             if !first.tables.iter().any(|t| t.schema == table.schema && t.name == table.name) {
                 let reason = format!("shard {} has it, shard {} has not", catalog.shard, first.shard);
-                plan.left_out.push(LeftOut { table: reference(catalog, table), reason });
+                let name = collection_name(catalog, table, &mut names);
+                plan.left_out.push(LeftOut { name, table: reference(catalog, table), reason });
             }
         }
     }
@@ -76,7 +78,7 @@ fn candidate(
     }
     let settings = CollectionSettings { table: written.clone(), ..defaults.clone() };
     let settings = IndexMap::from([(name.to_owned(), settings)]);
-    catalogs::agree(&settings, catalogs).map_err(|mismatches| reasons(&mismatches))?;
+    catalogs::agree(&settings, catalogs).map_err(|mismatches| reasons(&mismatches, catalogs.len()))?;
     let columns = table.columns.iter().map(|c| format!("{} {}", c.column.name, c.column.type_name));
     Ok(Served {
         name: name.to_owned(),
@@ -88,17 +90,18 @@ fn candidate(
     })
 }
 
-fn reasons(mismatches: &[Mismatch]) -> String {
-    let mut all: Vec<String> = Vec::new();
+/// What is wrong, each with its shard unless every shard says so.
+fn reasons(mismatches: &[Mismatch], shards: usize) -> String {
+    let mut all: IndexMap<String, Vec<&str>> = IndexMap::new();
     for mismatch in mismatches {
         let column = mismatch.column.as_ref().map(|column| format!("column {column}: ")).unwrap_or_default();
-        let reason = format!("{column}{}. {}", mismatch.wrong, mismatch.mend);
-        // Shards that agree give the same reason each.
-        if !all.contains(&reason) {
-            all.push(reason);
-        }
+        all.entry(format!("{column}{}. {}", mismatch.wrong, mismatch.mend)).or_default().push(&mismatch.shard);
     }
-    all.join(" ")
+    let told = all.into_iter().map(|(reason, on)| match on.len() {
+        n if n == shards => reason,
+        _ => format!("shard {}: {reason}", on.join(", ")),
+    });
+    told.collect::<Vec<_>>().join(" ")
 }
 
 /// How `table` names it: without its schema where that is enough.

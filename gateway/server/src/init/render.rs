@@ -42,12 +42,12 @@ impl fmt::Display for Render<'_> {
         for shard in self.shards {
             write_shard(f, shard)?;
         }
-        f.write_str("\n# What is served, one table each, under /v1/NAME.\n")?;
+        f.write_str("# What is served, one table each, under /v1/NAME.\n")?;
         for served in &self.plan.served {
             write_served(f, served)?;
         }
         if !self.plan.left_out.is_empty() {
-            f.write_str("\n# Left out, and why:\n")?;
+            f.write_str("\n# Left out, with the reason.\n")?;
         }
         for left_out in &self.plan.left_out {
             write_left_out(f, left_out)?;
@@ -64,7 +64,7 @@ fn write_shard(f: &mut fmt::Formatter<'_>, shard: &ShardArg) -> fmt::Result {
             "# This URL holds a password. Better: primary = \"env:{variable}\", with the URL in that variable."
         )?;
     }
-    writeln!(f, "[shards.{}]\nprimary = {}", key(&shard.name), quoted(&shard.primary))
+    writeln!(f, "[shards.{}]\nprimary = {}\n", key(&shard.name), quoted(&shard.primary))
 }
 
 fn write_served(f: &mut fmt::Formatter<'_>, served: &Served) -> fmt::Result {
@@ -83,7 +83,9 @@ fn write_served(f: &mut fmt::Formatter<'_>, served: &Served) -> fmt::Result {
 }
 
 fn write_left_out(f: &mut fmt::Formatter<'_>, left_out: &LeftOut) -> fmt::Result {
-    writeln!(f, "# - {}: {}", comment(&left_out.table), comment(&left_out.reason))
+    writeln!(f, "\n# {}", comment(&left_out.reason))?;
+    writeln!(f, "# [collections.{}]", comment(&key(&left_out.name)))?;
+    writeln!(f, "# table = {}", quoted(&left_out.table))
 }
 
 /// Whether a URL holds a password; `env:` and `file:` never do.
