@@ -12,7 +12,7 @@ use crate::{
     bindings::{Op, Request, Targets},
     guest::{Blueprint, GuestFailure, Instance},
     host::RouteQuery,
-    inputs::{self, Declared, Values},
+    inputs::{self, Declared},
     memo::Memo,
     metrics::{FailureKind, Metrics},
     pool::Pool,
@@ -69,11 +69,11 @@ impl Generation {
     /// The plugin failed.
     #[inline]
     pub fn decide(&self, query: &RouteQuery<'_>, metrics: &Metrics) -> Result<(ShardSet, RouteSource), GuestFailure> {
-        let (values, key) = inputs::read(&self.description.inputs, query);
+        let key = inputs::key(&self.description.inputs, query);
         if let Some(shards) = self.memo.get(&key) {
             return Ok((shards, RouteSource::Memo));
         }
-        let shards = self.call_counted(query, &values, metrics)?;
+        let shards = self.call_counted(query, metrics)?;
         self.memo.put(&key, &shards);
         Ok((shards, RouteSource::Policy))
     }
@@ -83,30 +83,25 @@ impl Generation {
     /// # Errors
     /// The plugin failed.
     pub fn evaluate(&self, query: &RouteQuery<'_>) -> Result<ShardSet, GuestFailure> {
-        let (values, _) = inputs::read(&self.description.inputs, query);
-        self.call(query, &values)
+        self.call(query)
     }
 
-    fn call_counted(
-        &self,
-        query: &RouteQuery<'_>,
-        values: &Values<'_>,
-        metrics: &Metrics,
-    ) -> Result<ShardSet, GuestFailure> {
+    fn call_counted(&self, query: &RouteQuery<'_>, metrics: &Metrics) -> Result<ShardSet, GuestFailure> {
         if self.stats.left_alone() {
             let detail = "it ran out of time repeatedly and is left alone for a second";
             return Err(GuestFailure::new(FailureKind::Deadline, detail));
         }
         let start = Instant::now();
-        let answer = self.call(query, values);
+        let answer = self.call(query);
         let duration = start.elapsed();
         self.stats.called(duration, answer.as_ref().map(drop).map_err(|failure| failure.kind));
         metrics.called(duration.as_secs_f64());
         answer
     }
 
-    fn call(&self, query: &RouteQuery<'_>, values: &Values<'_>) -> Result<ShardSet, GuestFailure> {
-        let inputs: SmallVec<[Option<&str>; 4]> = values.iter().map(Option::as_deref).collect();
+    fn call(&self, query: &RouteQuery<'_>) -> Result<ShardSet, GuestFailure> {
+        let values = inputs::values(&self.description.inputs, query);
+        let inputs: SmallVec<[Option<&str>; 8]> = values.iter().map(Option::as_deref).collect();
         let request = Request {
             tenant: TenantId::SHARED.0,
             class: 0,

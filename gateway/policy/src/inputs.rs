@@ -72,26 +72,32 @@ impl Declared {
     }
 }
 
-/// The values of one request, in the order of their declaration.
-pub type Values<'a> = SmallVec<[Option<Cow<'a, str>>; 4]>;
-
-/// Reads every declared input, and makes the key of the answer.
-pub fn read<'a>(declared: &[Declared], query: &RouteQuery<'a>) -> (Values<'a>, MemoKey) {
+/// The key of the answer: every declared input, written where the memo can compare it.
+#[inline]
+pub fn key(declared: &[Declared], query: &RouteQuery<'_>) -> MemoKey {
     let mut key = MemoKey::new(TenantId::SHARED, query.collection.id, query.access);
-    let values = declared
-        .iter()
-        .map(|input| {
-            let value = input.read(query);
-            key.push(value.as_deref());
-            value
-        })
-        .collect();
-    (values, key)
+    for input in declared {
+        key.push(input.read(query).as_deref());
+    }
+    key
+}
+
+/// The values of one request, in the order of their declaration.
+pub type Values<'a> = SmallVec<[Option<Cow<'a, str>>; 8]>;
+
+/// Reads every declared input again, for the guest. Cheaper than keeping them for the many requests
+/// that end at the memo.
+pub fn values<'a>(declared: &[Declared], query: &RouteQuery<'a>) -> Values<'a> {
+    declared.iter().map(|input| input.read(query)).collect()
 }
 
 /// A field's value as text; several are joined as HTTP reads them, bytes that are not UTF-8 replaced.
+#[inline]
 fn header<'a>(headers: &'a http::HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
-    let mut values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let mut values = headers.get_all(name).iter().map(|value| match value.to_str() {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(value.as_bytes()),
+    });
     let first = values.next()?;
     Some(values.fold(first, |joined, value| Cow::Owned(format!("{joined}, {value}"))))
 }
@@ -99,17 +105,31 @@ fn header<'a>(headers: &'a http::HeaderMap, name: &HeaderName) -> Option<Cow<'a,
 /// The first value of a query parameter.
 fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     query.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(key) == name).then(|| decode(value))
+        let plain = pair.strip_prefix(name).and_then(|rest| match rest.as_bytes().first() {
+            None => Some(""),
+            Some(b'=') => Some(&rest[1..]),
+            Some(_) => None,
+        });
+        plain.or_else(|| encoded(pair, name)).map(decode)
     })
+}
+
+/// The value of a pair whose name is this one, written with escapes.
+fn encoded<'a>(pair: &'a str, name: &str) -> Option<&'a str> {
+    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+    (is_encoded(key) && decode(key) == name).then_some(value)
+}
+
+fn is_encoded(text: &str) -> bool {
+    text.bytes().any(|byte| matches!(byte, b'%' | b'+'))
 }
 
 /// Decodes `%41` and `+`, without a copy where there is neither.
 fn decode(text: &str) -> Cow<'_, str> {
-    if text.contains('+') {
+    if is_encoded(text) {
         Cow::Owned(percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned())
     } else {
-        percent_decode_str(text).decode_utf8_lossy()
+        Cow::Borrowed(text)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use smallvec::SmallVec;
 use tidegate_types::{
     collection::CollectionId,
     request::TenantId,
@@ -19,37 +18,58 @@ const MAX_KEY_BYTES: usize = 320;
 
 /// Everything an answer depends on within a generation, as bytes that differ whenever it does:
 /// a fixed head, then each input as a length (with absence told from emptiness) and its bytes.
-pub struct MemoKey(SmallVec<[u8; MAX_KEY_BYTES]>);
+/// Lives on the stack: asking the memo allocates nothing.
+pub struct MemoKey {
+    bytes: [u8; MAX_KEY_BYTES],
+    length: usize,
+    fit: Fit,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Whole,
+    /// Something did not fit: the bytes do not identify the inputs.
+    CutOff,
+}
 
 impl MemoKey {
     /// A key without inputs yet.
     #[inline]
     pub fn new(tenant: TenantId, collection: CollectionId, access: Access) -> Self {
-        let mut bytes = SmallVec::new();
-        bytes.extend_from_slice(&tenant.0.to_le_bytes());
-        bytes.extend_from_slice(&collection.0.to_le_bytes());
-        bytes.push(match access {
-            Access::Read => 0,
-            Access::Write => 1,
+        let mut key = Self { bytes: [0; MAX_KEY_BYTES], length: 0, fit: Fit::Whole };
+        key.append(&tenant.0.to_le_bytes());
+        key.append(&collection.0.to_le_bytes());
+        key.append(match access {
+            Access::Read => b"r",
+            Access::Write => b"w",
         });
-        Self(bytes)
+        key
     }
 
     /// Adds the next declared input.
     #[inline]
     pub fn push(&mut self, input: Option<&str>) {
+        // Longer inputs do not fit anyway, so every length that matters is told from absence.
         let length = input.map_or(u32::MAX, |text| u32::try_from(text.len()).unwrap_or(u32::MAX - 1));
-        self.0.extend_from_slice(&length.to_le_bytes());
-        // Past the bound the key is useless anyway: do not copy kilobytes of path.
-        if let Some(text) = input.filter(|text| text.len() <= MAX_KEY_BYTES) {
-            self.0.extend_from_slice(text.as_bytes());
-        } else if input.is_some() {
-            self.0.extend_from_slice(&[0; MAX_KEY_BYTES]);
+        self.append(&length.to_le_bytes());
+        self.append(input.unwrap_or("").as_bytes());
+    }
+
+    #[inline]
+    fn append(&mut self, part: &[u8]) {
+        match self.bytes.get_mut(self.length..self.length + part.len()) {
+            Some(room) => {
+                room.copy_from_slice(part);
+                self.length += part.len();
+            }
+            None => self.fit = Fit::CutOff,
         }
     }
 
-    fn fits(&self) -> bool {
-        self.0.len() <= MAX_KEY_BYTES
+    /// The bytes, if they are all there.
+    #[inline]
+    fn bytes(&self) -> Option<&[u8]> {
+        (self.fit == Fit::Whole).then(|| &self.bytes[..self.length])
     }
 }
 
@@ -73,33 +93,29 @@ impl Memo {
     /// The answer given before for this key.
     #[inline]
     pub fn get(&self, key: &MemoKey) -> Option<ShardSet> {
-        if !key.fits() {
-            return None;
-        }
-        self.places(key).into_iter().find_map(|place| {
+        let key = key.bytes()?;
+        places(key).into_iter().find_map(|place| {
             let slot = self.slots[place].load();
-            slot.as_ref().filter(|answer| *answer.key == *key.0).map(|answer| answer.shards.clone())
+            slot.as_ref().filter(|answer| *answer.key == *key).map(|answer| answer.shards.clone())
         })
     }
 
     /// Remembers an answer.
     pub fn put(&self, key: &MemoKey, shards: &ShardSet) {
-        if !key.fits() {
-            return;
-        }
-        let places = self.places(key);
+        let Some(key) = key.bytes() else { return };
+        let places = places(key);
         let free = places.into_iter().find(|place| self.slots[*place].load().is_none());
         let place = free.unwrap_or(places[usize::from(fastrand::bool())]);
-        self.slots[place].store(Some(Arc::new(Answer { key: key.0.as_slice().into(), shards: shards.clone() })));
+        self.slots[place].store(Some(Arc::new(Answer { key: key.into(), shards: shards.clone() })));
     }
+}
 
-    /// The two slots of a key.
-    #[inline]
-    fn places(&self, key: &MemoKey) -> [usize; 2] {
-        let hash = xxh3_64(&key.0);
-        let place = |bits: u64| usize::try_from(bits).unwrap_or(0) & (SLOTS - 1);
-        [place(hash & u64::from(u32::MAX)), place(hash >> 32)]
-    }
+/// The two slots of a key.
+#[inline]
+fn places(key: &[u8]) -> [usize; 2] {
+    let hash = xxh3_64(key);
+    let place = |bits: u64| usize::try_from(bits).unwrap_or(0) & (SLOTS - 1);
+    [place(hash & u64::from(u32::MAX)), place(hash >> 32)]
 }
 
 #[cfg(test)]
