@@ -1,6 +1,11 @@
 //! One request, from its head to its response.
 
-use std::{future::Future, sync::Arc, time::Instant};
+use std::{
+    future::{Future, poll_fn},
+    sync::Arc,
+    task::Poll,
+    time::Instant,
+};
 
 use bytes::Bytes;
 use http::{
@@ -224,8 +229,7 @@ impl<B: Backend> Handler<B> {
     }
 
     async fn in_time<A>(&self, started: Instant, work: impl Future<Output = Result<A, Problem>>) -> Result<A, Problem> {
-        timeout_at((started + self.0.limits.request_timeout).into(), work).await.unwrap_or_else(|_| {
-            self.0.metrics.rejected(Rejection::Deadline);
+        self.by_deadline(started, work).await.unwrap_or_else(|| {
             Err(Problem::new(ProblemKind::StatementTimeout, codes::DEADLINE, "The request was not answered in time"))
         })
     }
@@ -236,8 +240,7 @@ impl<B: Backend> Handler<B> {
         started: Instant,
         work: impl Future<Output = Result<A, Problem>>,
     ) -> Result<A, Problem> {
-        timeout_at((started + self.0.limits.request_timeout).into(), work).await.unwrap_or_else(|_| {
-            self.0.metrics.rejected(Rejection::Deadline);
+        self.by_deadline(started, work).await.unwrap_or_else(|| {
             Err(Problem::new(
                 ProblemKind::OutcomeUnknown,
                 codes::OUTCOME_UNKNOWN,
@@ -245,6 +248,20 @@ impl<B: Backend> Handler<B> {
             )
             .hint("Read the row before trying again."))
         })
+    }
+
+    async fn by_deadline<T>(&self, started: Instant, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        // Hits are ready at once: no timer is made for them.
+        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+            return Some(done);
+        }
+        let deadline = started + self.0.limits.request_timeout;
+        let done = timeout_at(deadline.into(), work).await.ok();
+        if done.is_none() {
+            self.0.metrics.rejected(Rejection::Deadline);
+        }
+        done
     }
 
     fn refused(&self, refused: Refused) -> Problem {

@@ -32,7 +32,8 @@ pub(crate) fn row(call: RowCall, request: &HeaderMap, answer: RowAnswer) -> Repl
         cache_fields(failed.headers_mut(), &answer.status);
         return failed;
     }
-    let mut headers = HeaderMap::with_capacity(12);
+    // As many as a hit has.
+    let mut headers = HeaderMap::with_capacity(6);
     headers.insert(ETAG, fields::etag(row.etag));
     headers.insert(CACHE_CONTROL, fields::cache_control(collection.visibility));
     headers.insert(VARY, fields::VARY_ROW);

@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    pace::{Heads, IDLE, Pace, Payload, Verdict},
+    pace::{Heads, IDLE, Pace, Payload, Verdict, Watch},
     sniff::{Protocol, sniff},
 };
 use crate::{
@@ -133,13 +133,14 @@ impl<B: Backend> Connections<B> {
         C: GracefulConnection<Error = hyper::Error>,
     {
         let mut connection = pin!(connection);
-        let mut look = pin!(sleep_until(Instant::now() + self.header_timeout));
+        let mut watch = Watch::new(pace, heads, self.header_timeout);
+        let mut look = pin!(sleep_until(Instant::now() + self.header_timeout / 2));
         let deadline = loop {
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return log(ended),
                 () = closing.cancelled() => break Instant::now() + self.drain_grace,
-                () = look.as_mut() => match pace.verdict(heads, self.header_timeout) {
+                () = look.as_mut() => match watch.look(pace) {
                     Verdict::Wait(until) => look.as_mut().reset(until),
                     Verdict::SlowHead => return self.metrics.rejected(Rejection::SlowHead),
                     // The last answer may still be on its way to a slow reader.
