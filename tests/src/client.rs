@@ -1,4 +1,4 @@
-//! A pooled HTTP/1.1 client and the answers it gets.
+//! A pooled HTTP client and the answers it gets.
 
 use std::net::SocketAddr;
 
@@ -25,6 +25,13 @@ impl Client {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         Self { inner: legacy::Client::builder(TokioExecutor::new()).build(connector), address }
+    }
+
+    /// A client that speaks HTTP/2 over one connection.
+    #[must_use]
+    pub fn http2(address: SocketAddr) -> Self {
+        let inner = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build(HttpConnector::new());
+        Self { inner, address }
     }
 
     /// A request, to be completed and sent.

@@ -179,3 +179,23 @@ impl Drop for Process {
         let _ = self.child.wait();
     }
 }
+
+/// The command lines of all processes that name a folder.
+///
+/// # Panics
+/// If they cannot be listed.
+#[must_use]
+pub fn processes_naming(dir: &Path) -> Vec<String> {
+    let dir = dir.to_str().expect("temporary folders have plain names");
+    command_lines().into_iter().filter(|line| line.contains(dir)).collect()
+}
+
+/// Zombies have none.
+fn command_lines() -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        let output = Command::new("ps").args(["-A", "-o", "args="]).output().expect("ps runs");
+        return String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    };
+    let lines = entries.flatten().filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    lines.map(|line| line.replace('\0', " ").trim().to_owned()).collect()
+}

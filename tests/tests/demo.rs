@@ -7,7 +7,11 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use tidegate_tests::{Client, process::Process, until};
+use tidegate_tests::{
+    Client,
+    process::{Process, processes_naming},
+    until,
+};
 
 fn start(data: &Path) -> Process {
     let data = data.to_str().expect("temporary folders have plain names");
@@ -32,14 +36,6 @@ fn address(curl: &str) -> std::net::SocketAddr {
     format!("127.0.0.1:{port}").parse().expect("an address")
 }
 
-/// Processes whose command line names the folder.
-fn processes_in(dir: &Path) -> Vec<String> {
-    let dir = dir.to_str().expect("plain name");
-    let output = Command::new("ps").args(["-A", "-o", "pid=,args="]).output().expect("ps runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().filter(|line| line.contains(dir) && !line.contains("<defunct>")).map(str::to_owned).collect()
-}
-
 #[tokio::test]
 async fn the_demo_serves_stops_cleanly_and_starts_again_at_once() {
     let dir = tempfile::Builder::new().prefix("tidegate-demo-").tempdir().expect("a folder");
@@ -59,12 +55,12 @@ async fn the_demo_serves_stops_cleanly_and_starts_again_at_once() {
     let counted = client.request(http::Method::HEAD, "/v1/products?limit=1").prefer("count=exact").send().await;
     assert_eq!(counted.header("content-range"), "0-0/20000");
     client.patch("/v1/products/77", &serde_json::json!({ "name": "kept" })).send().await.expect_status(204);
-    assert!(!processes_in(&data).is_empty(), "the shards are real processes");
+    assert!(!processes_naming(&data).is_empty(), "the shards are real processes");
 
     demo.signal(Signal::SIGINT);
     let status = demo.ended().await;
     assert!(status.success(), "{status}");
-    assert_eq!(processes_in(&data), Vec::<String>::new(), "nothing is left behind");
+    assert_eq!(processes_naming(&data), Vec::<String>::new(), "nothing is left behind");
 
     let begun = Instant::now();
     let mut again = start(&data);
@@ -77,7 +73,7 @@ async fn the_demo_serves_stops_cleanly_and_starts_again_at_once() {
     // Killed without a chance to clean up: its servers still end, and the next start works.
     again.signal(Signal::SIGKILL);
     again.ended().await;
-    until("its servers have ended", || std::future::ready(processes_in(&data).is_empty().then_some(()))).await;
+    until("its servers have ended", || std::future::ready(processes_naming(&data).is_empty().then_some(()))).await;
     let mut third = start(&data);
     let lines = curl_lines(&mut third).await;
     assert_eq!(Client::new(address(&lines[0])).get("/v1/products/77").await.ok().json()["name"], "kept");

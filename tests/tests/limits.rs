@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::json;
-use tidegate_tests::{World, wire::Wire};
+use tidegate_tests::{Client, World, wire::Wire};
 
 /// Requests that are wrong in their own way, as they stand in a request line after `/v1/`.
 const MALFORMED: &str = include_str!("malformed.txt");
@@ -159,4 +159,22 @@ async fn unknown_paths_methods_and_media_types_are_refused_in_the_same_shape() {
     xml.send().await.problem(400, "PGRST102");
     let options = world.client.request(Method::OPTIONS, &path).send().await;
     assert!(options.header("allow").contains("PATCH"), "{options}");
+}
+
+#[tokio::test]
+async fn http2_is_served_with_more_requests_than_streams() {
+    let world = World::with(|config| config.set("http", "max_streams", "8")).await;
+    let client = Client::http2(world.gateway.http());
+    let mut requests = tokio::task::JoinSet::new();
+    for id in 1..=100 {
+        let client = client.clone();
+        requests.spawn(async move { client.get(&format!("/v1/products/{id}")).await.ok().json()["id"].as_i64() });
+    }
+    let mut ids: Vec<i64> = requests.join_all().await.into_iter().flatten().collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=100).collect::<Vec<_>>());
+    let path = format!("/v1/products/{}", world.product_on(0));
+    client.patch(&path, &json!({ "name": "over h2" })).send().await.expect_status(204);
+    assert_eq!(world.client.get(&path).await.ok().json()["name"], "over h2");
+    client.get("/v1/products?nope=eq.1").await.problem(400, "42703");
 }
