@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use tidegate_tests::{World, schema};
+use tidegate_tests::{World, schema, wire::Wire};
 
 const COUNT: i64 = 200;
 
@@ -155,4 +155,19 @@ async fn a_list_is_no_longer_than_the_collection_allows() {
     assert_eq!(ids(&world.client.get("/v1/products").await.ok()).len(), 25);
     assert_eq!(ids(&world.client.get("/v1/products?limit=100").await.ok()).len(), 25);
     assert_eq!(ids(&world.client.get("/v1/products?limit=5").await.ok()).len(), 5);
+}
+
+#[tokio::test]
+async fn what_curl_sends_unencoded_is_understood() {
+    let world = World::start().await;
+    let mut wire = Wire::connect(world.gateway.http()).await;
+    for (query, rows) in
+        [("attributes->>color=eq.red&limit=1", 1), ("or=(name.eq.\"Product+7\")", 1), ("name=eq.<é|^>", 0)]
+    {
+        wire.send(format!("GET /v1/products?{query} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        let answer = wire.answer().await.expect("an answer");
+        assert_eq!(answer.status, 200, "{query}: {answer:?}");
+        let found: Vec<Value> = serde_json::from_str(&answer.body).expect("an array");
+        assert_eq!(found.len(), rows, "{query}: {answer:?}");
+    }
 }
