@@ -116,6 +116,11 @@ fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
 
 /// The value of a pair whose name is this one, written with escapes.
 fn encoded<'a>(pair: &'a str, name: &str) -> Option<&'a str> {
+    // Most pairs are told apart by their first byte.
+    let first = pair.as_bytes().first()?;
+    if !matches!(first, b'%' | b'+') && name.as_bytes().first() != Some(first) {
+        return None;
+    }
     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
     (is_encoded(key) && decode(key) == name).then_some(value)
 }
@@ -139,10 +144,18 @@ mod tests {
 
     #[test]
     fn query_parameters_are_decoded_and_the_first_counts() {
-        let query = "a=1&region=e%75+west&region=x&flag&%62=2";
-        for (name, value) in
-            [("a", Some("1")), ("region", Some("eu west")), ("flag", Some("")), ("b", Some("2")), ("c", None)]
-        {
+        let query = "a=1&regions=0&region=e%75+west&region=x&flag&%62=2&or%64er=3&%2B=4&=5";
+        for (name, value) in [
+            ("a", Some("1")),
+            ("region", Some("eu west")),
+            ("flag", Some("")),
+            ("b", Some("2")),
+            ("order", Some("3")),
+            ("+", Some("4")),
+            ("", Some("5")),
+            ("c", None),
+            ("reg", None),
+        ] {
             assert_eq!(parameter(query, name).as_deref(), value, "{name}");
         }
         assert_eq!(parameter("", "a"), None);
