@@ -119,6 +119,11 @@ impl Connection {
         self.statements.lock().put(sql, statement.clone());
         Ok(statement)
     }
+
+    /// Drops a statement from the cache, to be prepared anew.
+    pub(crate) fn forget(&self, sql: &str) {
+        self.statements.lock().by_text.remove(sql);
+    }
 }
 
 /// Prepared statements by their text; the one unused for longest makes room.

@@ -64,12 +64,19 @@ impl<'a> Batch<'a> {
         params.extend(texts.iter().map(|param| param as &(dyn ToSql + Sync)));
 
         let connection = lease.connection();
-        let row = lease
-            .run(async {
+        let query = || {
+            lease.run(async {
                 let statement = connection.prepared(&text).await?;
                 connection.client.query_one(&statement, &params).await
             })
-            .await?;
+        };
+        let row = match query().await {
+            Err(error) if is_outdated(&error) => {
+                connection.forget(&text);
+                query().await?
+            }
+            other => other?,
+        };
         let malformed = |reason: String| StoreError::Protocol { shard: lease.shard().clone(), reason: reason.into() };
         let snapshot: &str = row.try_get(0).map_err(|e| malformed(e.to_string()))?;
         let snapshot = Snapshot::parse(snapshot).map_err(|e| malformed(e.to_string()))?;
@@ -128,4 +135,10 @@ impl<'a> Batch<'a> {
         }
         Ok(found)
     }
+}
+
+/// Whether a prepared statement no longer fits its table (0A000, "cached plan must not change result type") or is
+/// gone (26000): prepared anew it may do.
+fn is_outdated(error: &StoreError) -> bool {
+    matches!(error, StoreError::Database { report, .. } if matches!(report.code.as_str(), "0A000" | "26000"))
 }

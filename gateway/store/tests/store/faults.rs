@@ -6,13 +6,13 @@ use tidegate_store::{Reachable, StoreError};
 use tidegate_types::{
     epoch::Epoch,
     problem::{ProblemKind, Retry},
-    query::ListQuery,
+    query::{ListQuery, Projection},
     request::{Missing, Resolution, WriteAction},
     settings::PoolSettings,
 };
 use tokio::task::JoinSet;
 
-use crate::world::{A, B, Shape, World, body, pools, until};
+use crate::world::{A, B, Shape, World, body, key_of, pools, until};
 
 const SCHEMA: &str = "
 CREATE TABLE items (id bigint PRIMARY KEY, name text);
@@ -126,6 +126,15 @@ async fn a_frozen_shard_times_out_and_its_connections_are_not_used_again() {
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     assert_eq!(error.into_problem().kind, ProblemKind::StatementTimeout, "{error:?}");
     assert!(world.row(A, "items", "1").await.is_some());
+
+    let readers = (0..17_000).map(|n| {
+        let (store, items) = (world.store.clone(), world.collection("items"));
+        let key = key_of(&items, &n.to_string());
+        async move { store.load_row(B, &items, &Projection::Whole, &key).await.unwrap_err() }
+    });
+    let refused = futures_util::future::join_all(readers).await;
+    let refused = refused.iter().filter(|error| matches!(error, StoreError::Overloaded { .. })).count();
+    assert!((1..2_000).contains(&refused), "{refused} of 17000 refused: the queue is bounded, and not tightly");
     world.clusters[1].resume();
     until("it thaws", async || world.load(B, "items", "1").await.is_ok()).await;
     assert_eq!(world.epochs.current(B), Epoch(1), "it was only frozen");
@@ -175,4 +184,19 @@ async fn readers_that_go_away_leave_nothing_behind() {
     // The only scan connection: were the abandoned list still on it, its rows would come first.
     assert_eq!(store.list(&[A], &items, &ListQuery::default()).await.unwrap().rows, 100);
     assert!(world.metric("tidegate_store_pool_discarded_total") >= 1.0);
+}
+
+#[tokio::test]
+async fn a_crash_that_only_backends_see_is_a_new_epoch() {
+    let world = World::new(Shape::Databases, SCHEMA, &["items"]).await;
+    world.store.warm().await;
+    let sql = world.sql(A).await;
+    let victim: i32 = sql.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    let postmaster = world.clusters[0].pid();
+    // The postmaster survives and restarts everything else: xids that never reached the disk are given out again.
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(victim), nix::sys::signal::Signal::SIGKILL).unwrap();
+    until("the crash is noticed", async || world.load(A, "items", "1").await.is_ok_and(|row| row.epoch == Epoch(2)))
+        .await;
+    assert_eq!(world.clusters[0].pid(), postmaster);
+    assert_eq!(world.epochs.current(A), Epoch(2));
 }

@@ -132,3 +132,16 @@ async fn unknown_columns_and_types_are_named() {
         assert_eq!((problem.kind, &*problem.code, &*problem.message), (ProblemKind::BadRequest, code, message));
     }
 }
+
+#[tokio::test]
+async fn a_table_that_changes_under_a_prepared_statement_is_read_on() {
+    let world = World::new(Shape::Databases, "CREATE TABLE words (w varchar(5) PRIMARY KEY, n int)", &["words"]).await;
+    let sql = world.sql(A).await;
+    sql.batch_execute("INSERT INTO words VALUES ('a', 1)").await.unwrap();
+    for change in ["ALTER w TYPE text", "ALTER n TYPE numeric(5,2)", "ADD extra int"] {
+        assert!(world.row(A, "words", "a").await.is_some());
+        sql.batch_execute(&format!("ALTER TABLE words {change}")).await.unwrap();
+    }
+    sql.batch_execute("INSERT INTO words VALUES ('longer than before', 1)").await.unwrap();
+    assert_eq!(world.row(A, "words", "longer than before").await, Some(json!({"w": "longer than before", "n": 1.0})));
+}
