@@ -31,8 +31,8 @@ use crate::{
 
 /// Bytes of an HTTP/1 head beyond its URI.
 const HEAD_BYTES: usize = 64 * 1024;
-/// `SETTINGS_MAX_HEADER_LIST_SIZE`
-const HEADER_LIST_BYTES: u32 = 16 * 1024;
+/// `SETTINGS_MAX_HEADER_LIST_SIZE` beyond the URI, which is part of that list.
+const HEADER_LIST_BYTES: usize = 8 * 1024;
 /// Streams that a client may have reset before they were accepted (CVE-2023-44487).
 const PENDING_RESETS: usize = 32;
 /// Resets that we may be made to send before the connection is given up (CVE-2025-8671).
@@ -79,7 +79,7 @@ impl<B: Backend> Connections<B> {
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(settings.max_streams)
-            .max_header_list_size(HEADER_LIST_BYTES)
+            .max_header_list_size(u32::try_from(settings.max_uri_bytes + HEADER_LIST_BYTES).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(PENDING_RESETS)
             .max_local_error_reset_streams(LOCAL_RESETS)
             .max_send_buf_size(STREAM_BUFFER)
