@@ -76,6 +76,17 @@ async fn lost_connections_are_replaced_without_a_failed_read_or_write() {
 }
 
 #[tokio::test]
+async fn connections_of_an_older_epoch_are_not_used_again() {
+    let world = World::new(Shape::Databases, SCHEMA, &["items"]).await;
+    world.store.warm().await;
+    world.epochs.advance(A);
+    assert_eq!(world.load(A, "items", "1").await.unwrap().epoch, Epoch(2));
+    let prepared = world.begin("items", insert(r#"{"id":800}"#)).await.unwrap();
+    assert_eq!(prepared.epoch, Epoch(2));
+    prepared.rollback().await;
+}
+
+#[tokio::test]
 async fn a_connection_lost_before_commit_is_a_definite_failure() {
     let world = World::new(Shape::Databases, SCHEMA, &["items"]).await;
     let prepared = world.begin("items", insert(r#"{"id":300}"#)).await.unwrap();

@@ -9,7 +9,7 @@ use tidegate_types::{
     query::{ColumnRef, JsonOutput, JsonStep, JsonTarget, Projection, SelectItem},
 };
 
-use crate::world::{A, Shape, World, column, key_of, select};
+use crate::world::{A, Shape, World, column, key_of, select, until};
 
 const SCHEMA: &str = r#"
 CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL, price numeric(12,4), meta jsonb, made timestamptz);
@@ -43,6 +43,39 @@ async fn concurrent_misses_share_statements() {
     }
     let statements = world.metric("tidegate_store_queries_total") - before;
     assert!(statements <= 150.0, "{statements} statements for 1500 readers");
+}
+
+#[tokio::test]
+async fn misses_collect_while_two_batches_are_in_flight() {
+    let world = Arc::new(world().await);
+    world.load(A, "items", "1").await.unwrap();
+    let statements = || world.metric("tidegate_store_batch_keys_count");
+    let before = statements();
+    let sql = world.sql(A).await;
+    sql.batch_execute("BEGIN; LOCK TABLE items").await.unwrap();
+    let read = |n: i64| {
+        let world = world.clone();
+        tokio::spawn(async move { world.row(A, "items", &n.to_string()).await })
+    };
+    let blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    let mut readers = Vec::new();
+    for in_flight in 1..=2 {
+        readers.push(read(in_flight));
+        let waiting = async || sql.query_one(blocked, &[]).await.unwrap().get::<_, i64>(0) == in_flight;
+        until("the batch waits for the lock", waiting).await;
+    }
+    // Every key twice: a batch asks for each once.
+    readers.extend((3..=122).chain(3..=122).map(read));
+    // A read that is not locked out, asked for later: those before it had their chance to leave.
+    assert_eq!(world.row(A, "pairs", "2,z,00000000-0000-0000-0000-000000000001,t,-7").await, None);
+    assert_eq!(sql.query_one(blocked, &[]).await.unwrap().get::<_, i64>(0), 2, "the others wait for those two");
+    sql.batch_execute("ROLLBACK").await.unwrap();
+    for reader in join_all(readers).await {
+        assert!(reader.unwrap().is_some());
+    }
+    let keys = world.metric("tidegate_store_batch_keys_sum");
+    assert!(statements() - before <= 5.0, "{} statements for 243 readers", statements() - before);
+    assert!(keys < 150.0, "{keys} keys asked for");
 }
 
 #[tokio::test]
