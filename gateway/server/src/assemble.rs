@@ -14,11 +14,7 @@ use tidegate_types::{
     settings::Settings,
 };
 
-use crate::{
-    catalogs::{self, Catalogs},
-    error::ServerError,
-    probe::Sampler,
-};
+use crate::{catalogs, error::ServerError, probe::Sampler};
 
 /// A gateway, and the shards that could not be asked for their catalog.
 pub(crate) struct Assembled {
@@ -61,12 +57,16 @@ pub(crate) async fn assemble(settings: &Settings, registry: &mut Registry) -> Re
     crate::metrics::register(registry);
     let shards = shards(settings, registry)?;
     let catalogs = catalogs::read(&shards.store, &shards.topology).await;
+    if catalogs.read.is_empty() {
+        return Err(ServerError::NoShard(catalogs.unread.into_iter().map(|(_, error)| error).collect()));
+    }
     for (shard, error) in &catalogs.unread {
         tracing::warn!(shard = shards.topology.name(*shard), %error,
             "a shard is down; the others are served, and its collections are compared once it is back");
     }
-    let unread = catalogs.unread.iter().map(|(shard, _)| *shard).collect();
-    let collections = served(settings, catalogs)?;
+    let unread = catalogs.unread.into_iter().map(|(shard, _)| shard).collect();
+    let collections =
+        collections(catalogs::agree(&settings.collections, &catalogs.read).map_err(ServerError::Mismatch)?);
     let policies = policies(settings, &shards, &collections, registry)?;
     shards.store.warm().await;
     if let Placement::Moved { detail } = policies.verify_placement().await {
@@ -81,14 +81,6 @@ pub(crate) async fn assemble(settings: &Settings, registry: &mut Registry) -> Re
     let Shards { topology, store, .. } = shards;
     let gateway = Gateway::new(GatewayParts { collections, topology, cache, store, policies, metrics });
     Ok(Assembled { gateway, unread })
-}
-
-fn served(settings: &Settings, catalogs: Catalogs) -> Result<Arc<Collections>, ServerError> {
-    if catalogs.read.is_empty() {
-        return Err(ServerError::NoShard(catalogs.unread.into_iter().map(|(_, error)| error).collect()));
-    }
-    let all = catalogs::agree(&settings.collections, &catalogs.read).map_err(ServerError::Mismatch)?;
-    Ok(collections(all))
 }
 
 /// The served set of these collections.

@@ -6,7 +6,7 @@ use futures_util::future::{BoxFuture, FutureExt, join_all};
 use tidegate_policy::{PlacedKey, PlacementProbe};
 use tidegate_store::Store;
 use tidegate_types::{
-    collection::{Collection, Collections},
+    collection::Collections,
     route::{ShardId, Topology},
 };
 
@@ -22,37 +22,31 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    async fn sample_one(&self, shard: ShardId, collection: &Arc<Collection>) -> Vec<PlacedKey> {
-        match self.store.sample_keys(shard, collection, SAMPLE).await {
-            Ok(keys) => {
-                let place = |key| PlacedKey {
-                    collection: collection.clone(),
-                    shard,
-                    shard_key: collection.shard_key_text(&key),
-                };
-                keys.into_iter().map(place).collect()
-            }
-            Err(error) => {
-                tracing::warn!(shard = self.topology.name(shard), collection = &*collection.name, %error,
-                    "no keys sampled: a policy is not checked against this shard's rows");
-                Vec::new()
+    /// Collections one after the other: a sample must not take the scan pool from lists.
+    async fn sample_shard(&self, shard: ShardId) -> Vec<PlacedKey> {
+        let mut keys = Vec::new();
+        for collection in self.collections.iter() {
+            let place =
+                |key| PlacedKey { collection: collection.clone(), shard, shard_key: collection.shard_key_text(&key) };
+            match self.store.sample_keys(shard, collection, SAMPLE).await {
+                Ok(sample) => keys.extend(sample.into_iter().map(place)),
+                Err(error) => {
+                    tracing::warn!(shard = self.topology.name(shard), collection = &*collection.name, %error,
+                        "no keys sampled: routing is not checked against all of this shard's rows");
+                    // The next collection would wait for the same shard in vain.
+                    if error.is_connection() {
+                        break;
+                    }
+                }
             }
         }
+        keys
     }
 }
 
 impl PlacementProbe for Sampler {
     fn sample(&self) -> BoxFuture<'_, Vec<PlacedKey>> {
-        let shards = self.topology.all();
-        async move {
-            // Collections one after the other: a sample must not take the scan pool from lists.
-            let mut keys = Vec::new();
-            for collection in self.collections.iter() {
-                let samples = shards.iter().map(|shard| self.sample_one(*shard, collection));
-                keys.extend(join_all(samples).await.into_iter().flatten());
-            }
-            keys
-        }
-        .boxed()
+        let shards = self.topology.all().into_iter().map(|shard| self.sample_shard(shard));
+        join_all(shards).map(|keys| keys.into_iter().flatten().collect()).boxed()
     }
 }
