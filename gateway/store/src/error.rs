@@ -1,4 +1,4 @@
-//! What can go wrong in the store. One type; what a client sees of it is chosen in [`crate::sqlstate`].
+//! What can go wrong in the store. One type; what a client sees of it is chosen in `sqlstate`.
 
 use std::sync::Arc;
 

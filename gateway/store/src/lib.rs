@@ -9,7 +9,7 @@
 //! - `sql`: statements; everything a client sent is a bound parameter
 //! - `loader`: keyed reads, batched
 //! - `list`: lists, merged over shards
-//! - [`write`]: writes up to COMMIT, and COMMIT
+//! - [`mod@write`]: writes up to COMMIT, and COMMIT
 //! - [`metrics`]
 //!
 //! # Invariants

@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`ShardCatalog`] and what it is made of
 //! - `read`: the queries
-//! - [`resolve`]: configuration against catalog
+//! - [`resolve()`]: configuration against catalog
 //! - `reach`: what a write to a table may change elsewhere
 //! - [`differences`]: one shard against another
 

@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //! - [`Loader`]: who waits for what, and the tasks that fetch
-//! - [`batch`]: one statement for many keys, one row back
+//! - `batch`: one statement for many keys, one row back
 //!
 //! A batch is fetched by its own task, so a reader that goes away never delays the others.
 

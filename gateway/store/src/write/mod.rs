@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - `begin`: one write on one connection: BEGIN, conditions, statements, transaction id
-//! - [`plan`]: which statements a request needs, decided before a connection is taken
+//! - `plan`: which statements a request needs, decided before a connection is taken
 //! - `statement`: their text
 //! - [`PreparedWrite`]: what is left to do
 //!
