@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn query_parameters_are_decoded_and_the_first_counts() {
         let query = "a=1&regions=0&region=e%75+west&region=x&flag&%62=2&or%64er=3&%2B=4&=5";
-        for (name, value) in [
+        let cases = [
             ("a", Some("1")),
             ("region", Some("eu west")),
             ("flag", Some("")),
@@ -155,7 +155,8 @@ mod tests {
             ("", Some("5")),
             ("c", None),
             ("reg", None),
-        ] {
+        ];
+        for (name, value) in cases {
             assert_eq!(parameter(query, name).as_deref(), value, "{name}");
         }
         assert_eq!(parameter("", "a"), None);
