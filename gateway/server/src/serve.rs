@@ -20,7 +20,7 @@ use crate::{
 /// Runs the command.
 pub(crate) async fn run(args: &ServeArgs) -> Result<(), ServerError> {
     let settings = tidegate_config::load(&args.config)?;
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::of_service()?;
     let running = tokio::select! {
         running = Running::start(&settings) => running?,
         signal = signals.next() => {

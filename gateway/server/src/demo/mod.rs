@@ -41,7 +41,7 @@ struct Demo {
 
 /// Runs the command.
 pub(crate) async fn run(args: &DemoArgs) -> Result<(), ServerError> {
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::of_terminal()?;
     // Dropping what is prepared stops what was started.
     let prepared = tokio::select! {
         prepared = Box::pin(prepare(args)) => Some(prepared?),
