@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use crate::{account::RunAs, binaries::Binaries, data_dir::beside, error::PgError};
@@ -15,10 +16,16 @@ pub(crate) const SUPERUSER: &str = "tidegate";
 /// Byte order is what the gateway can merge in, and it never changes with the C library.
 const LOCALES: [&str; 2] = ["C.UTF-8", "C"];
 
+/// A suffix that no other attempt has, of this process or of another that runs.
+fn attempt() -> String {
+    static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", std::process::id(), ATTEMPTS.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Fills `data_dir`, which does not exist or is empty. It appears complete or not at all, so that
 /// an interrupted start leaves nothing that looks like a cluster.
 pub(crate) async fn initdb(binaries: &Binaries, run_as: &RunAs, data_dir: &Path) -> Result<(), PgError> {
-    let building = beside(data_dir, &format!(".init-{}", std::process::id()));
+    let building = beside(data_dir, &format!(".init-{}", attempt()));
     let result = run_initdb(binaries, run_as, &building, data_dir).await.and_then(|()| {
         // An empty folder may be replaced by rename.
         fs::rename(&building, data_dir)
@@ -103,7 +110,7 @@ impl Template {
 
     /// Copies the template to `data_dir`, which appears complete or not at all.
     pub(crate) fn copy_to(&self, run_as: &RunAs, data_dir: &Path) -> Result<(), PgError> {
-        let building = beside(data_dir, &format!(".copy-{}", std::process::id()));
+        let building = beside(data_dir, &format!(".copy-{}", attempt()));
         let _ = fs::remove_dir_all(&building);
         let copied = copy_tree(&self.dir, &building).map_err(PgError::io(format!(
             "cannot copy the template {} to {}",

@@ -87,6 +87,14 @@ async fn copies_of_a_template_are_separate_clusters() {
 }
 
 #[tokio::test]
+async fn a_template_asked_for_twice_at_once_is_made_once_for_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let (binaries, root) = (Binaries::find(None).unwrap(), dir.path().join("templates"));
+    let prepared = tokio::join!(Template::prepare(&binaries, &root), Template::prepare(&binaries, &root));
+    assert!(prepared.0.is_ok() && prepared.1.is_ok(), "{prepared:?}");
+}
+
+#[tokio::test]
 async fn a_crash_keeps_what_was_committed_and_the_port() {
     let dir = temp_dir();
     let mut cluster = fast(&dir.path().join("shard")).start().await.unwrap();

@@ -178,9 +178,6 @@ impl World {
 
 /// Templates outlive test runs; they depend on the PostgreSQL version only.
 async fn template() -> Template {
-    /// Two threads of one process would make it in the same place.
-    static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let _guard = ONE_AT_A_TIME.lock().await;
     let root = std::env::temp_dir().join(format!("tidegate-templates-{}", nix::unistd::geteuid()));
     Template::prepare(&Binaries::find(None).unwrap(), &root).await.unwrap()
 }
