@@ -2,9 +2,9 @@
 //!
 //! # Layout
 //! - [`gateway`]: the handle the HTTP front and the admin API hold
-//! - [`route`]: which shards a request goes to
-//! - [`read`]: keyed reads and lists
-//! - [`write`]: writes, and the order that keeps the cache right: statements, floors, COMMIT, reply
+//! - [`mod@route`]: which shards a request goes to
+//! - [`mod@read`]: keyed reads and lists
+//! - [`mod@write`]: writes, and the order that keeps the cache right: statements, floors, COMMIT, reply
 //! - [`touch`]: which buckets a write raises
 
 pub mod gateway;
