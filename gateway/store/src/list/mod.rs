@@ -102,14 +102,22 @@ async fn read_merged(
     Ok(ListRows { json, rows: count, total: total(query, parts.iter().map(|part| part.total).sum()) })
 }
 
-/// The keys of some rows, for checks of placement.
+/// The keys of some rows, for checks of placement: half from each end of the primary key, which two
+/// index scans give. Rows that were copied in together often lie together.
 pub(crate) async fn sample_keys(
     shard: &Shard,
     collection: &Collection,
     limit: usize,
 ) -> Result<Vec<RowKey>, StoreError> {
     let mut sql = Sql::new(collection);
-    sql.push("SELECT ").key_columns(", ").push(" FROM ").relation().push(" t LIMIT ").number(limit as u64);
+    let half = limit.div_ceil(2) as u64;
+    sql.separated(" UNION ", ["", " DESC"], |sql, direction| {
+        sql.push("(SELECT ").key_columns(", ").push(" FROM ").relation().push(" t ORDER BY ");
+        sql.separated(", ", collection.key_columns(), |sql, column| {
+            sql.column(column).push(direction);
+        });
+        sql.push(" LIMIT ").number(half).push(")");
+    });
     let lease = shard.lease(Class::Scan).await?;
     let (text, _) = sql.finish();
     let rows = finish(lease, async |lease| lease.run(lease.connection().client.query_typed(&text, &[])).await).await?;

@@ -263,9 +263,13 @@ async fn keys_that_sort_by_language_still_page_stably_over_shards() {
 }
 
 #[tokio::test]
-async fn keys_are_sampled() {
+async fn keys_are_sampled_from_both_ends() {
     let world = items().await;
-    let keys = world.store.sample_keys(A, &world.collection("items"), 5).await.unwrap();
-    assert_eq!(keys.len(), 5);
+    let items = world.collection("items");
+    let mut all = world.store.sample_keys(A, &items, 100_000).await.unwrap();
+    all.sort();
+    let mut some = world.store.sample_keys(A, &items, 4).await.unwrap();
+    some.sort();
+    assert_eq!(some, [&all[..2], &all[all.len() - 2..]].concat());
     assert!(world.store.sample_keys(B, &world.collection("items"), 5).await.unwrap().is_empty());
 }
