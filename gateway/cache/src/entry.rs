@@ -95,3 +95,15 @@ impl Entry {
         json + key.key.heap_bytes() + size_of::<EntryKey>() + size_of::<Self>() + MAP_OVERHEAD
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_stay_small() {
+        // Memory per cached row is a promise (PERFORMANCE.md); a field more is a decision.
+        assert!(size_of::<Entry>() <= 88, "{}", size_of::<Entry>());
+        assert!(size_of::<EntryKey>() <= 64, "{}", size_of::<EntryKey>());
+    }
+}
