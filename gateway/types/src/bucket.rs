@@ -1,6 +1,5 @@
 //! Buckets: slots of a fixed table that hold floors. A collision costs a refused fill, never staleness.
 
-use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::{collection::CollectionId, key::RowKey, request::TenantId};
@@ -8,9 +7,6 @@ use crate::{collection::CollectionId, key::RowKey, request::TenantId};
 /// The hash of what a bucket covers. The cache maps it to a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BucketId(pub u64);
-
-/// The buckets an entry depends on, or a write raises.
-pub type Buckets = SmallVec<[BucketId; 3]>;
 
 impl BucketId {
     /// One row of a collection.

@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
-use crate::{
-    key::{KeyError, KeyType, KeyValue, RowKey},
-    settings::CollectionSettings,
-};
+use crate::key::{KeyError, KeyType, KeyValue, RowKey};
 
 /// Index of a collection in the served set. Stable for the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -245,15 +242,4 @@ impl Collections {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Collection>> {
         self.all.iter()
     }
-}
-
-/// Copies what configuration alone decides into a collection under construction.
-#[must_use]
-pub fn with_settings(mut collection: Collection, settings: &CollectionSettings) -> Collection {
-    collection.mode = settings.mode;
-    collection.ttl = settings.ttl;
-    collection.negative_ttl = settings.negative_ttl;
-    collection.visibility = settings.visibility;
-    collection.max_rows = settings.max_rows;
-    collection
 }
