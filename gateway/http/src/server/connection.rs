@@ -31,6 +31,8 @@ use crate::{
 
 /// Bytes of an HTTP/1 head beyond its URI.
 const HEAD_BYTES: usize = 64 * 1024;
+/// How many times the allowed header fields hyper parses before it answers an empty 431 itself.
+const HEADERS_PARSED: usize = 4;
 /// `SETTINGS_MAX_HEADER_LIST_SIZE` beyond the URI, which is part of that list.
 const HEADER_LIST_BYTES: usize = 8 * 1024;
 /// Streams that a client may have reset before they were accepted (CVE-2023-44487).
@@ -73,7 +75,8 @@ impl<B: Backend> Connections<B> {
         http1
             // `pace` watches heads, with one timer per connection.
             .header_read_timeout(None)
-            .max_headers(settings.max_headers)
+            // The front counts the fields and answers in its own words; hyper only bounds what it parses.
+            .max_headers(settings.max_headers.saturating_mul(HEADERS_PARSED))
             .max_buf_size(settings.max_uri_bytes + HEAD_BYTES);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
