@@ -37,14 +37,19 @@ fn gateway(registry: &mut Registry) -> Gateway {
     let second = std::time::Duration::from_secs(1);
     let pool = PoolSettings { min: 0, max: 2, wait_timeout: second, statement_timeout: second };
     let shards: IndexMap<String, ShardSettings> = ["a", "b"]
-        .map(|name| (name.to_owned(), ShardSettings { primary: Secret::new("postgres://x@127.0.0.1:1/x".to_owned()) }))
+        .map(|name| {
+            (
+                name.to_owned(),
+                ShardSettings { primary: Secret::new("postgres://x@127.0.0.1:1/x".to_owned()), region: None },
+            )
+        })
         .into();
     let topology = Arc::new(Topology::new(shards.keys().map(|name| Arc::from(name.as_str()))));
     let epochs = Epochs::new(2);
     let pools = PoolsSettings { point: pool, scan: pool, write: pool };
     let store = Store::new(&shards, &pools, topology.clone(), epochs.clone(), registry).expect("a store");
     let cache = CacheSettings { l1_bytes: 1 << 20, buckets: 64, max_entry_bytes: 1 << 10, ttl_jitter: 0.0 };
-    let policies = PolicySettings { dir: None, route: None, max_memory_bytes: 1 << 20, call_timeout: second };
+    let policies = PolicySettings { max_memory_bytes: 1 << 20, call_timeout: second, ..PolicySettings::default() };
     Gateway::new(GatewayParts {
         collections: Arc::new(Collections::default()),
         cache: Cache::new(&cache, 2, epochs, registry),

@@ -78,6 +78,7 @@ fn read(text: &str, origin: &str, resolver: &Resolver<'_>) -> Result<Settings, C
         pools: pools::read(root.table(&mut report, "pools"), &mut report),
         cache: cache::read(root.table(&mut report, "cache"), &mut report),
         policies: policies::read(root.table(&mut report, "policies"), &mut report, resolver),
+        tenants: tidegate_types::settings::TenantsSettings::default(),
         collections: collections::read(&mut root, &mut report),
     };
     root.finish(&mut report);

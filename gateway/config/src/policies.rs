@@ -31,7 +31,7 @@ pub(crate) fn read(mut section: Section<'_>, report: &mut Report<'_>, resolver: 
         section.complain(report, "dir", "is required where [policies.route] names a plugin");
     }
     section.finish(report);
-    PolicySettings { dir, route, max_memory_bytes, call_timeout }
+    PolicySettings { dir, route, max_memory_bytes, call_timeout, ..PolicySettings::default() }
 }
 
 fn route(mut section: Section<'_>, report: &mut Report<'_>) -> Option<HookSettings> {
@@ -43,7 +43,14 @@ fn route(mut section: Section<'_>, report: &mut Report<'_>) -> Option<HookSettin
     let allow_moves = section.or(report, "allow_moves", false, boolean);
     section.finish(report);
     let moves = if allow_moves { Moves::Allowed } else { Moves::Refused };
-    plugin.map(|plugin| HookSettings { plugin, config, fallback, moves })
+    plugin.map(|plugin| HookSettings {
+        plugin,
+        config,
+        fallback,
+        moves,
+        grants: tidegate_types::settings::Grant::USUAL.to_vec(),
+        isolation: None,
+    })
 }
 
 /// The name becomes `DIR/NAME.wasm`: it must not lead out of the folder.

@@ -55,7 +55,7 @@ fn shard(
         }
     }
     section.finish(report);
-    primary.map(|primary| ShardSettings { primary })
+    primary.map(|primary| ShardSettings { primary, region: None })
 }
 
 /// Names stand in logs, metrics, cache status and on the command line.

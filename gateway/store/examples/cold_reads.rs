@@ -80,7 +80,7 @@ async fn store(url: String) -> Result<(Store, Arc<tidegate_types::collection::Co
         statement_timeout: Duration::from_secs(5),
     };
     let pools = PoolsSettings { point: pool, scan: pool, write: pool };
-    let shards = IndexMap::from([("a".to_owned(), ShardSettings { primary: Secret::new(url) })]);
+    let shards = IndexMap::from([("a".to_owned(), ShardSettings { primary: Secret::new(url), region: None })]);
     let topology = Arc::new(Topology::new([Arc::from("a")]));
     let store = Store::new(&shards, &pools, topology, Epochs::new(1), &mut Registry::default())?;
     let settings = CollectionSettings {

@@ -30,6 +30,25 @@ impl BucketId {
         Self(Self::begin(b'l', tenant, collection).digest())
     }
 
+    /// The answers that a policy gave this tag.
+    #[must_use]
+    pub fn tag(tenant: TenantId, tag: &str) -> Self {
+        let mut hash = Xxh3Default::new();
+        hash.update(b"t");
+        hash.update(&tenant.0.to_le_bytes());
+        hash.update(tag.as_bytes());
+        Self(hash.digest())
+    }
+
+    /// Every answer of a tenant that a policy gave any tag: raised where an invalidation policy fails.
+    #[must_use]
+    pub fn tagged(tenant: TenantId) -> Self {
+        let mut hash = Xxh3Default::new();
+        hash.update(b"T");
+        hash.update(&tenant.0.to_le_bytes());
+        Self(hash.digest())
+    }
+
     fn begin(kind: u8, tenant: TenantId, collection: CollectionId) -> Xxh3Default {
         let mut hash = Xxh3Default::new();
         hash.update(&[kind]);

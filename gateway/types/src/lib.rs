@@ -8,6 +8,8 @@
 //! - [`query`]: the REST dialect as a tree, before it meets SQL
 //! - [`request`], [`answer`]: what the HTTP front asks of the pipelines and what it gets back
 //! - [`route`]: shards, placement, what a routing policy answers
+//! - [`policy`]: what policies decide about a request, bounded
+//! - [`tenant`]: whose requests there are, and the shards their rows may be on
 //! - [`settings`]: validated configuration
 //! - [`problem`]: the error a client sees
 
@@ -17,9 +19,11 @@ pub mod collection;
 pub mod epoch;
 pub mod floor;
 pub mod key;
+pub mod policy;
 pub mod problem;
 pub mod query;
 pub mod request;
 pub mod route;
 pub mod settings;
 pub mod snapshot;
+pub mod tenant;

@@ -4,21 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use crate::tenant::TenantId;
 use crate::{
     answer::ETag,
     collection::Collection,
     key::RowKey,
     query::{Count, ListQuery, Projection},
 };
-
-/// A tenant. Only [`TenantId::SHARED`] exists until tenancy does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TenantId(pub u32);
-
-impl TenantId {
-    /// The one tenant of a gateway without tenancy.
-    pub const SHARED: Self = Self(0);
-}
 
 /// The parts of an HTTP request a policy may declare as inputs. Borrowed for the call.
 #[derive(Debug, Clone, Copy)]

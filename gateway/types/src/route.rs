@@ -17,15 +17,43 @@ pub type ShardSet = SmallVec<[ShardId; 4]>;
 pub struct Topology {
     names: Vec<Arc<str>>,
     seeds: Vec<u64>,
+    regions: Vec<Option<Arc<str>>>,
 }
 
 impl Topology {
     /// A topology of these shards; ids are positions.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = Arc<str>>) -> Self {
-        let names: Vec<Arc<str>> = names.into_iter().collect();
+        Self::with_regions(names.into_iter().map(|name| (name, None)))
+    }
+
+    /// A topology of these shards and the regions they are in; ids are positions.
+    #[must_use]
+    pub fn with_regions(shards: impl IntoIterator<Item = (Arc<str>, Option<Arc<str>>)>) -> Self {
+        let (names, regions): (Vec<Arc<str>>, Vec<_>) = shards.into_iter().unzip();
         let seeds = names.iter().map(|name| xxh3_64(name.as_bytes())).collect();
-        Self { names, seeds }
+        Self { names, seeds, regions }
+    }
+
+    /// The region a shard is in, if it has one.
+    #[must_use]
+    pub fn region(&self, shard: ShardId) -> Option<&Arc<str>> {
+        self.regions.get(usize::from(shard.0))?.as_ref()
+    }
+
+    /// The shards of a region.
+    #[must_use]
+    pub fn in_region(&self, region: &str) -> ShardSet {
+        self.all().into_iter().filter(|shard| self.region(*shard).is_some_and(|of| **of == *region)).collect()
+    }
+
+    /// As [`Topology::shard_for_hash`], but only these shards take part; `None` without any.
+    #[must_use]
+    pub fn shard_for_hash_among(&self, hash: u64, among: &[ShardId]) -> Option<ShardId> {
+        let weight = |shard: &&ShardId| {
+            self.seeds.get(usize::from(shard.0)).map(|seed| xxh3_64_with_seed(&hash.to_le_bytes(), *seed))
+        };
+        among.iter().max_by_key(weight).copied()
     }
 
     /// How many shards there are.

@@ -45,6 +45,8 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// The policies.
     pub policies: PolicySettings,
+    /// The tenants that classification may name.
+    pub tenants: TenantsSettings,
     /// The collections by name, at least one.
     pub collections: IndexMap<String, CollectionSettings>,
 }
@@ -91,6 +93,8 @@ pub struct AdminSettings {
 pub struct ShardSettings {
     /// `postgres://` URL of the primary.
     pub primary: Secret,
+    /// Where it is, for residency and geographic routing.
+    pub region: Option<String>,
 }
 
 /// `[pools]`
@@ -135,25 +139,185 @@ pub struct CacheSettings {
 pub struct PolicySettings {
     /// The watched folder. Without one there are no plugins.
     pub dir: Option<PathBuf>,
+    /// Where versions that came by the admin API, their stage and compiled code are kept.
+    /// Default `.state` in `dir`.
+    pub state: Option<PathBuf>,
+    /// `[policies.classify]`
+    pub classify: Option<HookSettings>,
     /// `[policies.route]`
     pub route: Option<HookSettings>,
+    /// `[policies.cache-policy]`
+    pub cache_policy: Option<HookSettings>,
+    /// `[policies.invalidate]`
+    pub invalidate: Option<HookSettings>,
     /// Linear memory a plugin instance may have. Default 16 MiB.
     pub max_memory_bytes: usize,
     /// Wall-clock budget of one call. Default 10 ms.
     pub call_timeout: Duration,
+    /// Ed25519 public keys, base64. Where there are any, unsigned versions are refused.
+    pub trusted_keys: Vec<String>,
+    /// When a version is taken out of use by itself.
+    pub fall_back: FallBackSettings,
+    /// Keys of each collection on each shard that the placement guard asks about. Default 10000.
+    pub guard_keys: usize,
+    /// `[policies.directories.NAME]`
+    pub directories: IndexMap<String, DirectorySettings>,
+    /// `[policies.record]`: decisions written to a file, for `tidegate plugin replay`.
+    pub record: Option<RecordSettings>,
+}
+
+impl Default for PolicySettings {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            state: None,
+            classify: None,
+            route: None,
+            cache_policy: None,
+            invalidate: None,
+            max_memory_bytes: 16 << 20,
+            call_timeout: Duration::from_millis(10),
+            trusted_keys: Vec::new(),
+            fall_back: FallBackSettings::default(),
+            guard_keys: 10_000,
+            directories: IndexMap::new(),
+            record: None,
+        }
+    }
 }
 
 /// `[policies.HOOK]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HookSettings {
     /// The file's name in the folder without `.wasm`.
     pub plugin: String,
     /// Passed to the plugin's `configure` as JSON.
     pub config: serde_json::Value,
-    /// What answers a read when the plugin fails.
+    /// Of `route`: what answers a read when the plugin fails.
     pub fallback: RouteFallback,
-    /// Whether a new version may send existing keys to other shards.
+    /// Of `route`: whether a new version may send existing keys to other shards.
     pub moves: Moves,
+    /// What the plugin may import.
+    pub grants: Vec<Grant>,
+    /// Whether instances may serve several calls and tenants. `None`: `fresh` for `classify` where
+    /// instances are quick to make, else `shared`.
+    pub isolation: Option<Isolation>,
+}
+
+/// A host interface that a plugin may import (`grants`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Grant {
+    /// `host-log`
+    Log,
+    /// `host-metrics`
+    Metrics,
+    /// `host-topology`
+    Topology,
+    /// `host-directory`
+    Directory,
+}
+
+impl Grant {
+    /// Given where the configuration does not say.
+    pub const USUAL: [Self; 3] = [Self::Log, Self::Metrics, Self::Topology];
+
+    /// The name used in configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Metrics => "metrics",
+            Self::Topology => "topology",
+            Self::Directory => "directory",
+        }
+    }
+}
+
+/// What an instance of a plugin may be used for (`isolation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// Any calls, one after the other.
+    Shared,
+    /// Calls of one tenant.
+    PerTenant,
+    /// One call.
+    Fresh,
+}
+
+impl Isolation {
+    /// The name used in configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::PerTenant => "per-tenant",
+            Self::Fresh => "fresh",
+        }
+    }
+}
+
+/// `[policies.fall_back]`: bounds of a canary or newly promoted version. Beyond one of them the version
+/// before it is used again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FallBackSettings {
+    /// Failed calls, as a part of all. Default 0.05.
+    pub max_error_rate: f64,
+    /// 99th percentile of a call's duration. Default 5 ms.
+    pub max_p99: Duration,
+    /// Calls before either counts. Default 20.
+    pub min_calls: u64,
+}
+
+impl Default for FallBackSettings {
+    fn default() -> Self {
+        Self { max_error_rate: 0.05, max_p99: Duration::from_millis(5), min_calls: 20 }
+    }
+}
+
+/// `[policies.directories.NAME]`: a small table that policies may look things up in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectorySettings {
+    /// The shard it is on.
+    pub shard: String,
+    /// `table` or `schema.table`.
+    pub table: String,
+    /// The column looked up.
+    pub key: String,
+    /// The column answered.
+    pub value: String,
+    /// How often the copy is renewed. Default 10 s.
+    pub refresh: Duration,
+    /// Most rows; a larger table is refused. Default 100000.
+    pub max_rows: u64,
+}
+
+/// `[policies.record]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordSettings {
+    /// JSON lines are appended here.
+    pub file: PathBuf,
+    /// Recording stops at this size. Default 64 MiB.
+    pub max_bytes: u64,
+}
+
+/// `[tenants]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TenantsSettings {
+    /// `[tenants.classes.NAME]`
+    pub classes: Vec<String>,
+    /// `[tenants.known.NAME]`
+    pub known: IndexMap<String, TenantSettings>,
+}
+
+/// `[tenants.known.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantSettings {
+    /// Its class where classification names none.
+    pub class: String,
+    /// The shards its rows may be on; empty: any.
+    pub shards: Vec<String>,
+    /// The regions its shards must be in, the home region first; empty: any.
+    pub residency: Vec<String>,
 }
 
 /// `fallback` of `[policies.route]`

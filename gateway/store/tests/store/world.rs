@@ -105,7 +105,7 @@ impl World {
         let shards: IndexMap<String, ShardSettings> = ["a", "b"]
             .iter()
             .zip(&urls)
-            .map(|(name, url)| ((*name).to_owned(), ShardSettings { primary: Secret::new(url.clone()) }))
+            .map(|(name, url)| ((*name).to_owned(), ShardSettings { primary: Secret::new(url.clone()), region: None }))
             .collect();
         let store = Store::new(&shards, &pools, topology.clone(), epochs.clone(), &mut registry).unwrap();
         let settings = tables.iter().map(|table| ((*table).to_owned(), served(table))).collect();

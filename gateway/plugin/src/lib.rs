@@ -1,0 +1,1 @@
+//! The author's tools: `tidegate plugin new | build | test | inspect | bench | replay`.

@@ -1,0 +1,219 @@
+//! Tenants and classes: what a classification policy answers is resolved against these.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    route::{ShardId, ShardSet, Topology},
+    settings::TenantsSettings,
+};
+
+/// A tenant. Stable by name for the life of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(pub u32);
+
+impl TenantId {
+    /// The one tenant of a gateway without tenancy.
+    pub const SHARED: Self = Self(0);
+}
+
+/// A class of requests. 0 where nothing classifies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct ClassId(pub u32);
+
+/// A tenant, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its number.
+    pub id: TenantId,
+    /// Its name, as configuration and classification give it.
+    pub name: Arc<str>,
+    /// Its class where classification names none.
+    pub class: ClassId,
+    /// Where its rows may be. Never empty.
+    pub placement: ShardSet,
+    /// Its home region, if it has one.
+    pub region: Option<Arc<str>>,
+}
+
+/// Every tenant and class there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenants {
+    shared: Tenant,
+    known: Vec<Tenant>,
+    by_name: HashMap<Arc<str>, usize>,
+    classes: Vec<Arc<str>>,
+}
+
+/// A tenant that cannot be placed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TenantError {
+    /// It names a shard that is not configured.
+    #[error("tenant {tenant}: there is no shard {shard}")]
+    UnknownShard {
+        /// The tenant.
+        tenant: String,
+        /// The shard it names.
+        shard: String,
+    },
+    /// It names a class that is not configured.
+    #[error("tenant {tenant}: there is no class {class}")]
+    UnknownClass {
+        /// The tenant.
+        tenant: String,
+        /// The class it names.
+        class: String,
+    },
+    /// Its shards and its residency have nothing in common.
+    #[error("tenant {tenant}: none of its shards is in its residency ({})", residency.join(", "))]
+    Homeless {
+        /// The tenant.
+        tenant: String,
+        /// The regions it must stay in.
+        residency: Vec<String>,
+    },
+}
+
+impl Tenants {
+    /// No tenancy: everything belongs to [`TenantId::SHARED`], on any shard.
+    #[must_use]
+    pub fn none(topology: &Topology) -> Self {
+        let shared = Tenant {
+            id: TenantId::SHARED,
+            name: "".into(),
+            class: ClassId(0),
+            placement: topology.all(),
+            region: None,
+        };
+        Self { shared, known: Vec::new(), by_name: HashMap::new(), classes: Vec::new() }
+    }
+
+    /// The configured tenants on these shards.
+    ///
+    /// # Errors
+    /// The first tenant that cannot be placed.
+    pub fn resolve(settings: &TenantsSettings, topology: &Topology) -> Result<Self, TenantError> {
+        let mut tenants = Self::none(topology);
+        tenants.classes = settings.classes.iter().map(|name| Arc::from(name.as_str())).collect();
+        for (position, (name, tenant)) in settings.known.iter().enumerate() {
+            let unknown_class = || TenantError::UnknownClass { tenant: name.clone(), class: tenant.class.clone() };
+            let class = tenants.class_named(&tenant.class).ok_or_else(unknown_class)?;
+            let mut placement = ShardSet::new();
+            for shard in &tenant.shards {
+                let unknown = || TenantError::UnknownShard { tenant: name.clone(), shard: shard.clone() };
+                placement.push(topology.by_name(shard).ok_or_else(unknown)?);
+            }
+            if tenant.shards.is_empty() {
+                placement = topology.all();
+            }
+            if !tenant.residency.is_empty() {
+                placement.retain(|shard| resides(topology, *shard, &tenant.residency));
+            }
+            if placement.is_empty() {
+                return Err(TenantError::Homeless { tenant: name.clone(), residency: tenant.residency.clone() });
+            }
+            let id = TenantId(u32::try_from(position + 1).unwrap_or(u32::MAX));
+            let name: Arc<str> = name.as_str().into();
+            let region = tenant.residency.first().map(|region| Arc::from(region.as_str()));
+            tenants.by_name.insert(name.clone(), tenants.known.len());
+            tenants.known.push(Tenant { id, name, class, placement, region });
+        }
+        Ok(tenants)
+    }
+
+    /// The tenant of a gateway without tenancy.
+    #[must_use]
+    pub fn shared(&self) -> &Tenant {
+        &self.shared
+    }
+
+    /// The tenant of this name.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<&Tenant> {
+        self.by_name.get(name).map(|position| &self.known[*position])
+    }
+
+    /// The tenant of this number.
+    #[must_use]
+    pub fn get(&self, id: TenantId) -> Option<&Tenant> {
+        match id {
+            TenantId::SHARED => Some(&self.shared),
+            TenantId(number) => self.known.get(number as usize - 1),
+        }
+    }
+
+    /// The class of this name; classes are numbered from 1.
+    #[must_use]
+    pub fn class_named(&self, name: &str) -> Option<ClassId> {
+        let position = self.classes.iter().position(|class| **class == *name)?;
+        u32::try_from(position + 1).ok().map(ClassId)
+    }
+
+    /// The name of a class; `None` for class 0.
+    #[must_use]
+    pub fn class_name(&self, class: ClassId) -> Option<&Arc<str>> {
+        self.classes.get((class.0 as usize).checked_sub(1)?)
+    }
+
+    /// Every configured tenant.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Tenant> {
+        self.known.iter()
+    }
+}
+
+fn resides(topology: &Topology, shard: ShardId, residency: &[String]) -> bool {
+    topology.region(shard).is_some_and(|region| residency.iter().any(|of| **of == **region))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::TenantSettings;
+
+    fn tenant(class: &str, shards: &[&str], residency: &[&str]) -> TenantSettings {
+        let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect();
+        TenantSettings { class: class.into(), shards: texts(shards), residency: texts(residency) }
+    }
+
+    fn resolve(tenant: TenantSettings) -> Result<Tenants, TenantError> {
+        let regions = [("a", Some("eu")), ("b", Some("us")), ("c", None)];
+        let topology = Topology::with_regions(regions.map(|(name, region)| (Arc::from(name), region.map(Arc::from))));
+        let classes = vec!["free".into(), "paid".into()];
+        Tenants::resolve(
+            &TenantsSettings { classes, known: [("acme".to_owned(), tenant)].into_iter().collect() },
+            &topology,
+        )
+    }
+
+    fn placement(tenant: TenantSettings) -> Vec<u16> {
+        let tenants = resolve(tenant).expect("resolved");
+        tenants.by_name("acme").expect("known").placement.iter().map(|shard| shard.0).collect()
+    }
+
+    #[test]
+    fn placement_is_what_shards_and_residency_have_in_common() {
+        assert_eq!(placement(tenant("paid", &[], &[])), [0, 1, 2]);
+        assert_eq!(placement(tenant("paid", &["c", "b"], &[])), [2, 1]);
+        assert_eq!(placement(tenant("paid", &[], &["eu"])), [0], "a shard without a region is in none");
+        assert_eq!(placement(tenant("paid", &["a", "b"], &["us", "ap"])), [1]);
+    }
+
+    #[test]
+    fn what_cannot_be_placed_is_named() {
+        let says = |tenant| resolve(tenant).expect_err("refused").to_string();
+        assert_eq!(says(tenant("paid", &["d"], &[])), "tenant acme: there is no shard d");
+        assert_eq!(says(tenant("gold", &[], &[])), "tenant acme: there is no class gold");
+        assert_eq!(says(tenant("paid", &["c"], &["eu"])), "tenant acme: none of its shards is in its residency (eu)");
+    }
+
+    #[test]
+    fn numbers_and_names_lead_to_the_same_tenant() {
+        let tenants = resolve(tenant("paid", &[], &["us"])).expect("resolved");
+        let acme = tenants.by_name("acme").expect("known");
+        assert_eq!(tenants.get(acme.id), Some(acme));
+        assert_eq!(tenants.class_name(acme.class).map(|name| &**name), Some("paid"));
+        assert_eq!(acme.region.as_deref(), Some("us"));
+        assert_eq!(tenants.get(TenantId::SHARED), Some(tenants.shared()));
+        assert_eq!(tenants.get(TenantId(2)), None);
+        assert_eq!((tenants.class_name(ClassId(0)), tenants.by_name("")), (None, None));
+    }
+}
