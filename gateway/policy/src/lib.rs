@@ -8,6 +8,8 @@
 //! A new file: `watch` -> `plugin` -> `loader` (bytes to generation, on `engine` and `bindings`) ->
 //! [`guard`] (existing keys must stay where they are) -> swap.
 //!
+//! What lasts of it: [`vault`] (plugins' bytes, what is in use, compiled code).
+//!
 //! What is seen of it: [`status`], [`metrics`], `stats`; [`error`] says what to change.
 //!
 //! This crate never sees hyper or PostgreSQL.
@@ -27,6 +29,7 @@ mod plugin;
 mod pool;
 mod stats;
 pub mod status;
+pub mod vault;
 mod watch;
 
 pub use error::PolicyError;
