@@ -6,22 +6,33 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tidegate_policy_sdk::{ErrorCode, Input, PolicyError, Request, Router, Targets, export_router, log, topology};
+use tidegate_policy_sdk::{
+    ErrorCode, Input, Policy, PolicyError, Request, Router, Targets, export_router, log, topology,
+};
 
 struct Faulty {
     config: String,
 }
 
-impl Router for Faulty {
-    fn inputs() -> Vec<Input> {
-        vec![Input::ShardKey, Input::Header("X-Fault".into())]
-    }
-
+impl Policy for Faulty {
     fn configure(config: &str) -> Result<Self, PolicyError> {
         if let Some(fault) = setting(config, "configure") {
             commit(fault)?;
         }
         Ok(Self { config: config.to_owned() })
+    }
+
+    fn self_test(&self) -> Result<u32, PolicyError> {
+        match setting(&self.config, "self-test") {
+            Some(fault) => commit(fault).map(|_| 1),
+            None => Ok(0),
+        }
+    }
+}
+
+impl Router for Faulty {
+    fn inputs() -> Vec<Input> {
+        vec![Input::ShardKey, Input::Header("X-Fault".into())]
     }
 
     fn route(&self, request: &Request) -> Result<Targets, PolicyError> {
@@ -31,13 +42,6 @@ impl Router for Faulty {
             (Some(fault), _) => commit(fault),
             (None, Some(key)) => Ok(Targets::Hash(topology::hash_key(key))),
             (None, None) => Ok(Targets::AllOfTenant),
-        }
-    }
-
-    fn self_test(&self) -> Result<u32, PolicyError> {
-        match setting(&self.config, "self-test") {
-            Some(fault) => commit(fault).map(|_| 1),
-            None => Ok(0),
         }
     }
 }

@@ -2,9 +2,15 @@
 //! visible to operators and to no client. It declares five inputs, the number that the cost of a call
 //! is measured with.
 
-use tidegate_policy_sdk::{Input, PolicyError, Request, Router, Targets, export_router, topology};
+use tidegate_policy_sdk::{Input, Policy, PolicyError, Request, Router, Targets, export_router, topology};
 
 struct Next;
+
+impl Policy for Next {
+    fn configure(_: &str) -> Result<Self, PolicyError> {
+        Ok(Self)
+    }
+}
 
 impl Router for Next {
     fn inputs() -> Vec<Input> {
@@ -15,10 +21,6 @@ impl Router for Next {
             Input::Header("X-Region".into()),
             Input::Query("region".into()),
         ]
-    }
-
-    fn configure(_: &str) -> Result<Self, PolicyError> {
-        Ok(Self)
     }
 
     fn route(&self, request: &Request) -> Result<Targets, PolicyError> {

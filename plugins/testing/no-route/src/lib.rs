@@ -18,7 +18,7 @@ struct NoRoute;
 
 impl Guest for NoRoute {
     fn describe() -> Manifest {
-        Manifest { name: "no-route".into(), version: "0.1.0".into(), hooks: Vec::new() }
+        Manifest { name: "no-route".into(), version: "0.1.0".into(), hooks: Vec::new(), config_schema: String::new() }
     }
 
     fn configure(_: String) -> Result<(), PolicyError> {

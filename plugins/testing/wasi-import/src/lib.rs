@@ -1,6 +1,6 @@
 //! A hash router that asks WASI for randomness: a policy must not, and the gateway says so.
 
-use tidegate_policy_sdk::{Input, PolicyError, Request, Router, Targets, export_router};
+use tidegate_policy_sdk::{Input, Policy, PolicyError, Request, Router, Targets, export_router};
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
 unsafe extern "C" {
@@ -9,13 +9,15 @@ unsafe extern "C" {
 
 struct Random;
 
+impl Policy for Random {
+    fn configure(_: &str) -> Result<Self, PolicyError> {
+        Ok(Self)
+    }
+}
+
 impl Router for Random {
     fn inputs() -> Vec<Input> {
         vec![Input::ShardKey]
-    }
-
-    fn configure(_: &str) -> Result<Self, PolicyError> {
-        Ok(Self)
     }
 
     fn route(&self, _: &Request) -> Result<Targets, PolicyError> {
