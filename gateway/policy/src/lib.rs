@@ -8,7 +8,8 @@
 //! A new file: `watch` -> `plugin` -> `loader` (bytes to generation, on `engine` and `bindings`) ->
 //! [`guard`] (existing keys must stay where they are) -> swap.
 //!
-//! What lasts of it: [`vault`] (plugins' bytes, what is in use, compiled code).
+//! What lasts of it: [`vault`] (plugins' bytes, what is in use, compiled code), [`recording`] (decisions, for
+//! replays). Who made a plugin: [`signature`].
 //!
 //! What is seen of it: [`status`], [`metrics`], `stats`; [`error`] says what to change.
 //!
@@ -27,6 +28,8 @@ mod memo;
 pub mod metrics;
 mod plugin;
 mod pool;
+pub mod recording;
+pub mod signature;
 mod stats;
 pub mod status;
 pub mod vault;
