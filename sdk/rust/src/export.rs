@@ -4,12 +4,12 @@
 /// shown to operators are those of the crate.
 ///
 /// ```ignore
-/// export_policy!(Catalog: CachePolicy + Invalidator);
+/// export_policy!(Catalog: CachePolicy, Invalidator);
 /// ```
 #[macro_export]
 macro_rules! export_policy {
-    ($policy:ty: $first:ident $(+ $more:ident)*) => {
-        $crate::export_policy!(@hooks $policy; $first $($more)*);
+    ($policy:ty: $($hook:ident),+ $(,)?) => {
+        $crate::export_policy!(@hooks $policy; $($hook)+);
     };
     (@hooks $policy:ty; $($hook:ident)+) => {
         const _: () = {
