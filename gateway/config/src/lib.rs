@@ -8,7 +8,9 @@
 //! - `section`: a table being read: which keys are known, which were given
 //! - `value`: readers of single values (durations, sizes, addresses, choices)
 //! - `secret`: `env:NAME`, `file:PATH` and `postgres://` URLs
-//! - `listeners`, `shards`, `pools`, `cache`, `policies`, `collections`: the tables of the file
+//! - `listeners`, `shards`, `pools`, `cache`, `policies` and `hooks`, `tenants`, `collections`: the tables
+//!   of the file
+//! - `outline`: what one table must know of another
 //!
 //! Every key, its default and its meaning: `gateway/docs/CONFIG.md`.
 
@@ -16,13 +18,16 @@ pub mod error;
 
 mod cache;
 mod collections;
+mod hooks;
 mod listeners;
+mod outline;
 mod policies;
 mod pools;
 mod report;
 mod secret;
 mod section;
 mod shards;
+mod tenants;
 mod value;
 
 #[cfg(test)]
@@ -34,7 +39,7 @@ use tidegate_types::settings::Settings;
 use toml::de::DeTable;
 
 pub use crate::error::{ConfigError, ConfigErrors};
-use crate::{report::Report, secret::Resolver, section::Section};
+use crate::{outline::Outline, report::Report, secret::Resolver, section::Section};
 
 /// Reads and validates a file. Relative paths in it are relative to its folder.
 ///
@@ -57,7 +62,7 @@ pub fn parse(text: &str, origin: &str) -> Result<Settings, ConfigErrors> {
 }
 
 /// What later versions will read: named, so that nobody takes the message for a spelling mistake.
-const LATER: &[&str] = &["auth", "journal", "tenants"];
+const LATER: &[&str] = &["auth", "journal"];
 
 fn read(text: &str, origin: &str, resolver: &Resolver<'_>) -> Result<Settings, ConfigErrors> {
     let mut report = Report::new(text, origin);
@@ -69,6 +74,7 @@ fn read(text: &str, origin: &str, resolver: &Resolver<'_>) -> Result<Settings, C
         }
         return Err(report.into_errors());
     }
+    let outline = Outline::of(document.get_ref());
     let mut root = Section::root(document.get_ref());
     root.later(&mut report, LATER);
     let settings = Settings {
@@ -77,8 +83,8 @@ fn read(text: &str, origin: &str, resolver: &Resolver<'_>) -> Result<Settings, C
         shards: shards::read(&mut root, &mut report, resolver),
         pools: pools::read(root.table(&mut report, "pools"), &mut report),
         cache: cache::read(root.table(&mut report, "cache"), &mut report),
-        policies: policies::read(root.table(&mut report, "policies"), &mut report, resolver),
-        tenants: tidegate_types::settings::TenantsSettings::default(),
+        policies: policies::read(root.table(&mut report, "policies"), &mut report, resolver, &outline),
+        tenants: tenants::read(root.table(&mut report, "tenants"), &mut report, &outline),
         collections: collections::read(&mut root, &mut report),
     };
     root.finish(&mut report);

@@ -37,17 +37,23 @@ impl<'a> Section<'a> {
         Self { path: String::new(), offset: 0, table: Some(table), known: Vec::new(), handled: Vec::new() }
     }
 
+    /// The dotted name of the section.
+    pub(crate) fn path(&self) -> String {
+        self.path.clone()
+    }
+
     /// The dotted name of a key of this section.
     pub(crate) fn key_path(&self, key: &str) -> String {
-        let quoted = if key.is_empty() || key.contains(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')) {
-            format!("{key:?}")
-        } else {
-            key.to_owned()
-        };
+        let quoted = quoted(key);
         if self.path.is_empty() { quoted } else { format!("{}.{quoted}", self.path) }
     }
 
-    /// Reports something about the section as a whole.
+    /// Reports something about the section itself.
+    pub(crate) fn complain_of_all(&self, report: &mut Report<'_>, message: impl Into<String>) {
+        report.add(self.offset, self.path(), message);
+    }
+
+    /// Reports something about a key, or about its absence.
     pub(crate) fn complain(&self, report: &mut Report<'_>, key: &str, message: impl Into<String>) {
         let offset = self.span_of(key).map_or(self.offset, |span| span.start);
         report.add(offset, self.key_path(key), message);
@@ -56,6 +62,11 @@ impl<'a> Section<'a> {
     /// Whether the key was given.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
+    }
+
+    /// Whether a table of this name was given.
+    pub(crate) fn has_table(&self, key: &str) -> bool {
+        self.table.and_then(|table| table.get(key)).is_some_and(|value| value.get_ref().is_table())
     }
 
     /// Whether the table itself was given.
@@ -71,6 +82,14 @@ impl<'a> Section<'a> {
             }
             self.handled.push(key);
         }
+    }
+
+    /// Reports a key that another section has, where it is given.
+    pub(crate) fn elsewhere(&mut self, report: &mut Report<'_>, key: &'static str, message: &str) {
+        if let Some(span) = self.key_span(key) {
+            report.add(span.start, self.key_path(key), message);
+        }
+        self.handled.push(key);
     }
 
     /// A value that may be absent.
@@ -171,12 +190,37 @@ impl<'a> Section<'a> {
     }
 
     fn span_of(&self, key: &str) -> Option<Range<usize>> {
-        self.table?.get(key).map(Spanned::span)
+        let (name, value) = self.table?.get_key_value(key)?;
+        // A table with a header begins before its name.
+        Some(if value.get_ref().is_table() { name.span() } else { value.span() })
     }
+}
+
+/// A name as it stands in a dotted key.
+pub(crate) fn quoted(name: &str) -> String {
+    let bare = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+    if bare { name.to_owned() } else { format!("{name:?}") }
+}
+
+/// What is wrong with a name that must be one of some others; nothing if it is.
+pub(crate) fn unknown_name<'c>(what: &str, name: &str, known: impl Iterator<Item = &'c str>) -> Option<String> {
+    let all: Vec<&str> = known.collect();
+    if all.contains(&name) {
+        return None;
+    }
+    let advice = match nearest(name, all.iter().copied()) {
+        Some(meant) => format!("; did you mean `{meant}`?"),
+        None if all.is_empty() => String::new(),
+        None => format!("; there are: {}", list(all.iter().copied().take(20))),
+    };
+    Some(format!("there is no {what} `{}`{advice}", shortened(name)))
 }
 
 /// "unknown key", with the one that was probably meant.
 fn unknown(key: &str, known: &[&'static str]) -> String {
+    if known.is_empty() {
+        return "unknown key; this table has none".to_owned();
+    }
     match nearest(key, known.iter().copied()) {
         Some(meant) => format!("unknown key; did you mean `{meant}`?"),
         None => format!("unknown key; valid here: {}", list(known.iter().copied())),

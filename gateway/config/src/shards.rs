@@ -7,6 +7,7 @@ use crate::{
     report::Report,
     secret::Resolver,
     section::{Named, Section},
+    value::name,
 };
 
 /// More shards than anybody runs; bounds what one request may fan out to.
@@ -46,7 +47,7 @@ fn shard(
     if !section.is_given() {
         return None;
     }
-    section.later(report, &["replicas", "region"]);
+    section.later(report, &["replicas"]);
     let primary = section.required(report, "primary", |value| resolver.postgres_url(value));
     if let Some(primary) = &primary {
         // The same database twice would show its rows twice in every list.
@@ -54,8 +55,9 @@ fn shard(
             section.complain(report, "primary", format!("is the database of shard `{other}`"));
         }
     }
+    let region = section.optional(report, "region", name);
     section.finish(report);
-    primary.map(|primary| ShardSettings { primary, region: None })
+    primary.map(|primary| ShardSettings { primary, region })
 }
 
 /// Names stand in logs, metrics, cache status and on the command line.

@@ -2,6 +2,7 @@
 
 mod mistakes;
 mod never_panics;
+mod policies;
 mod whole_file;
 
 use std::path::Path;

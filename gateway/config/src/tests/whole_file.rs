@@ -4,7 +4,10 @@ use std::{path::Path, time::Duration};
 
 use tidegate_types::{
     collection::{Mode, Visibility},
-    settings::{Moves, RouteFallback},
+    settings::{
+        DirectorySettings, FallBackSettings, Grant, Isolation, Moves, PolicySettings, RecordSettings, RouteFallback,
+        TenantSettings, TenantsSettings,
+    },
 };
 
 use super::{LEAST, parse, parse_with};
@@ -32,6 +35,14 @@ fn the_least_file_gets_the_documented_defaults() {
     assert!(settings.policies.dir.is_none() && settings.policies.route.is_none());
     assert_eq!(settings.policies.max_memory_bytes, 16 << 20);
     assert_eq!(settings.policies.call_timeout, Duration::from_millis(10));
+    let policies = &settings.policies;
+    assert!(policies.classify.is_none() && policies.cache_policy.is_none() && policies.invalidate.is_none());
+    assert!(policies.state.is_none() && policies.trusted_keys.is_empty() && policies.record.is_none());
+    assert_eq!((policies.guard_keys, policies.directories.len()), (10_000, 0));
+    let fall_back = FallBackSettings { max_error_rate: 0.05, max_p99: Duration::from_millis(5), min_calls: 20 };
+    assert_eq!(policies.fall_back, fall_back);
+    assert_eq!(settings.shards["a"].region, None);
+    assert_eq!(settings.tenants, TenantsSettings::default());
     let products = &settings.collections["products"];
     assert!(products.key.is_empty() && products.shard_key.is_empty() && products.columns.is_empty());
     assert_eq!(products.mode, Mode::CacheAside);
@@ -62,6 +73,7 @@ token = "env:TOKEN"
 
 [shards.north]
 primary = "env:NORTH"
+region = "eu"
 [shards.east]
 primary = "postgres://app:p%40ss@[::1]:5433/app?sslmode=disable"
 
@@ -89,14 +101,58 @@ ttl_jitter = 0
 
 [policies]
 dir = "policies"
+state = "/var/lib/tidegate"
 max_memory = "1MiB"
 call_timeout = "5ms"
+trusted_keys = ["ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="]
+guard_keys = 5
+
+[policies.classify]
+plugin = "tier-classifier"
+config = { sources = ["header"] }
+grants = []
+isolation = "fresh"
+
+[policies.cache-policy]
+plugin = "catalog"
+isolation = "per-tenant"
+
+[policies.invalidate]
+plugin = "catalog"
+grants = ["log"]
+
+[policies.fall_back]
+max_error_rate = 0.5
+max_p99 = "900us"
+min_calls = 7
+
+[policies.directories.tenants]
+shard = "east"
+table = "public.tenants"
+key = "name"
+value = "home"
+refresh = "1s"
+max_rows = 50
+
+[policies.record]
+file = "decisions.jsonl"
+max_bytes = "1MiB"
+
+[tenants.classes.free]
+[tenants.classes.paid]
+[tenants.known.acme]
+class = "paid"
+shards = ["north", "east"]
+residency = "eu"
+[tenants.known."Big & Co"]
+class = "free"
 
 [policies.route]
 plugin = "hash-router"
 config = { salt = "x", weights = [1, 2.5], deep = { on = true } }
 fallback = "refuse"
 allow_moves = true
+grants = ["topology", "directory"]
 
 [collections."order lines"]
 table = "shop.order_lines"
@@ -151,6 +207,19 @@ fn every_key_reaches_its_setting() {
     );
     let config = serde_json::json!({"salt": "x", "weights": [1, 2.5], "deep": {"on": true}});
     assert_eq!(route.config.to_string(), config.to_string());
+    assert_eq!((&route.grants[..], route.isolation), (&[Grant::Topology, Grant::Directory][..], None));
+    policies_reach_their_settings(policies);
+    assert_eq!(
+        (settings.shards["north"].region.as_deref(), settings.shards["east"].region.as_deref()),
+        (Some("eu"), None)
+    );
+    assert_eq!(settings.tenants.classes, ["free", "paid"]);
+    assert_eq!(settings.tenants.known.keys().collect::<Vec<_>>(), ["acme", "Big & Co"]);
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+    let acme = TenantSettings { class: "paid".into(), shards: texts(&["north", "east"]), residency: texts(&["eu"]) };
+    assert_eq!(settings.tenants.known["acme"], acme);
+    let anywhere = TenantSettings { class: "free".into(), shards: Vec::new(), residency: Vec::new() };
+    assert_eq!(settings.tenants.known["Big & Co"], anywhere);
     let lines = &settings.collections["order lines"];
     assert_eq!(lines.table, "shop.order_lines");
     assert_eq!(lines.key, ["order_id", "line"]);
@@ -161,6 +230,37 @@ fn every_key_reaches_its_setting() {
     assert_eq!(settings.collections["products"].key, ["id"], "one name needs no brackets");
 }
 
+fn policies_reach_their_settings(policies: &PolicySettings) {
+    assert_eq!(policies.state.as_deref(), Some(Path::new("/var/lib/tidegate")));
+    assert_eq!(policies.trusted_keys, ["ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="]);
+    assert_eq!(policies.guard_keys, 5);
+    let classify = policies.classify.as_ref().expect("given");
+    assert_eq!(classify.plugin, "tier-classifier");
+    assert_eq!(classify.config, serde_json::json!({"sources": ["header"]}));
+    assert_eq!(
+        (classify.grants.len(), classify.isolation),
+        (0, Some(Isolation::Fresh)),
+        "an empty array grants nothing"
+    );
+    let cache_policy = policies.cache_policy.as_ref().expect("given");
+    assert_eq!((&cache_policy.grants[..], cache_policy.isolation), (&Grant::USUAL[..], Some(Isolation::PerTenant)));
+    let invalidate = policies.invalidate.as_ref().expect("given");
+    assert_eq!((invalidate.plugin.as_str(), &invalidate.grants[..]), ("catalog", &[Grant::Log][..]));
+    let fall_back = FallBackSettings { max_error_rate: 0.5, max_p99: Duration::from_micros(900), min_calls: 7 };
+    assert_eq!(policies.fall_back, fall_back);
+    let tenants = DirectorySettings {
+        shard: "east".into(),
+        table: "public.tenants".into(),
+        key: "name".into(),
+        value: "home".into(),
+        refresh: Duration::from_secs(1),
+        max_rows: 50,
+    };
+    assert_eq!(policies.directories["tenants"], tenants);
+    let record = RecordSettings { file: "/etc/tidegate/decisions.jsonl".into(), max_bytes: 1 << 20 };
+    assert_eq!(policies.record, Some(record));
+}
+
 /// The names of `CONFIG.md` and those of the parser are the same: a key that is added to one
 /// and not to the other shows here.
 #[test]
@@ -169,6 +269,23 @@ fn the_reference_names_every_key() {
     for line in EVERY_KEY.lines() {
         if let Some((key, _)) = line.split_once(" = ") {
             assert!(reference.contains(&format!("`{key}`")), "CONFIG.md does not name `{key}`");
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_reference_are_valid() {
+    let (shards, collections) = LEAST.split_at(LEAST.find("[collections").expect("one"));
+    let reference = include_str!("../../../docs/CONFIG.md").replace("file:/run/secrets/shard-b", "env:SHARD_B");
+    let examples: Vec<&str> =
+        reference.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 8, "{examples:?}");
+    for example in examples {
+        let missing = |part, table| if example.contains(table) { "" } else { part };
+        let text = format!("{example}\n{}{}", missing(shards, "[shards."), missing(collections, "[collections."));
+        let environment = [("SHARD_A", "postgres://a/x"), ("SHARD_B", "postgres://b/x"), ("TIDEGATE_ADMIN_TOKEN", "t")];
+        if let Err(errors) = parse_with(&text, &environment, Path::new("")) {
+            panic!("{errors}\n{text}");
         }
     }
 }
