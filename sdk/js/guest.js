@@ -118,20 +118,29 @@ class Request {
   }
 }
 
-/** The exports of one hook's interface. */
-export function hook(definition, key) {
+/** The function that asks a hook of the definition for one request. */
+function asking(definition, key, toAnswer) {
   const { decide } = definition[key];
   const names = declared(key, definition[key]);
-  const ask = (raw) => decide.call(definition, new Request(raw, names), state);
-  return {
-    classify: { classify: (raw) => answering(() => classification(ask(raw))) },
-    route: { route: (raw) => answering(() => targets(ask(raw))) },
-    cachePolicy: { decide: (raw) => answering(() => decision(ask(raw), names)) },
-    invalidate: {
-      invalidate: (tenant, klass, batch) =>
-        answering(() => decide.call(definition, batch.map((change) => row(change, names)), state).map(action)),
-    },
-  }[key];
+  return (raw) => answering(() => toAnswer(decide.call(definition, new Request(raw, names), state), names));
+}
+
+// One function for each hook, so that a component holds and imports what its own hooks need.
+
+/** The exports of `classify`. */
+export const classify = (definition) => ({ classify: asking(definition, "classify", classification) });
+
+/** The exports of `route`. */
+export const route = (definition) => ({ route: asking(definition, "route", targets) });
+
+/** The exports of `cache-policy`. */
+export const cachePolicy = (definition) => ({ decide: asking(definition, "cachePolicy", decision) });
+
+/** The exports of `invalidate`. */
+export function invalidate(definition) {
+  const { decide, columns } = definition.invalidate;
+  const ask = (batch) => decide.call(definition, batch.map((change) => row(change, columns)), state);
+  return { invalidate: (tenant, klass, batch) => answering(() => ask(batch).map(action)) };
 }
 
 const classification = ({ tenant, class: klass }) => ({ tenant, class: klass ?? null });

@@ -1,5 +1,5 @@
 import { counters, lines, pretend } from "./host/fake.js";
-import { HOOKS, hook, hooksOf, lifecycle } from "./guest.js";
+import * as guest from "./guest.js";
 import { PolicyError } from "./index.js";
 
 /** Loads a policy as the gateway does, with a pretended gateway around it. */
@@ -7,16 +7,16 @@ export function load(definition, { config = {}, ...world } = {}) {
   pretend(world);
   lines.length = 0;
   counters.clear();
-  const exports = lifecycle(definition, { name: "under-test", version: "0.0.0" });
+  const exports = guest.lifecycle(definition, { name: "under-test", version: "0.0.0" });
   const manifest = exports.describe();
   passing(() => exports.configure(JSON.stringify(config)));
   passing(() => exports.selfTest());
-  const asking = Object.fromEntries(hooksOf(definition).map((key) => [key, asker(definition, key)]));
+  const asking = Object.fromEntries(guest.hooksOf(definition).map((key) => [key, asker(definition, key)]));
   return { manifest, lines, counters, ...asking };
 }
 
 function asker(definition, key) {
-  const exported = hook(definition, key);
+  const exported = guest[key](definition);
   const call = exported[Object.keys(exported)[0]];
   if (key === "invalidate") {
     const { columns } = definition.invalidate;
@@ -27,7 +27,7 @@ function asker(definition, key) {
   const { inputs } = definition[key];
   return (given = {}, op = "read") => {
     const unknown = Object.keys(given).find((name) => !inputs.includes(name));
-    if (unknown) throw new Error(`${HOOKS[key]} does not declare the input \`${unknown}\``);
+    if (unknown) throw new Error(`${guest.HOOKS[key]} does not declare the input \`${unknown}\``);
     return passing(() => call({ op, inputs: inputs.map((name) => given[name] ?? null) }));
   };
 }

@@ -84,11 +84,11 @@ async function load(entry, scratch) {
 
 /** The module with the SDK as one text, and the gateway's interfaces it imports. */
 async function bundle(entry, hooks, defaults) {
-  const exported = hooks.map((key) => `export const ${key} = hook(definition, "${key}");`);
+  const exported = hooks.map((key) => `export const ${key} = guest.${key}(definition);`);
   const contents = [
     `import definition from ${JSON.stringify(entry)};`,
-    `import { hook, lifecycle as make } from "@tidegate/policy/guest";`,
-    `export const lifecycle = make(definition, ${JSON.stringify(defaults)});`,
+    `import * as guest from "@tidegate/policy/guest";`,
+    `export const lifecycle = guest.lifecycle(definition, ${JSON.stringify(defaults)});`,
     ...exported,
   ].join("\n");
   const { outputFiles, metafile } = await run({
