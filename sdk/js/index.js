@@ -21,7 +21,7 @@ export function onlyKeys(config, keys) {
   }
 }
 
-// A 64-bit number crosses to the gateway as two 32-bit halves: see build/u64.mjs.
+// A 64-bit number crosses to the gateway as two 32-bit halves: see lib/u64.mjs.
 export const toHalves = (value) => {
   const whole = BigInt(value);
   return [Number(BigInt.asIntN(32, whole)), Number(BigInt.asIntN(32, whole >> 32n))];

@@ -13,6 +13,12 @@ const WIT = path.join(SDK, "wit");
 const PACKAGE = "tidegate:policy";
 const VERSION = "0.1.0";
 
+// The engine has a clock and random numbers as the language has them, and nothing behind them.
+const PURE = `{
+  const none = () => { throw new Error("a policy has no clock and no randomness: its answers are remembered"); };
+  Math.random = Date.now = none;
+}`;
+
 /** What the author can do something about. */
 export class BuildError extends Error {}
 
@@ -53,7 +59,7 @@ function packageOf(entry) {
       return { name: name?.replace(/^@[^/]*\//, "") ?? path.basename(folder), version: version ?? "0.0.0" };
     }
   }
-  return { name: path.basename(entry).replace(/\.[^.]*$/, ""), version: "0.0.0" };
+  return { name: path.basename(path.dirname(entry)), version: "0.0.0" };
 }
 
 function checkTypes(entry, scratch) {
@@ -93,7 +99,7 @@ async function bundle(entry, hooks, defaults) {
   ].join("\n");
   const { outputFiles, metafile } = await run({
     stdin: { contents, resolveDir: path.dirname(entry), sourcefile: "exports.js" },
-    conditions: ["tidegate"], platform: "neutral", write: false, metafile: true, outfile: "policy.js", plugins: [sdkPlugin()],
+    conditions: ["tidegate"], platform: "neutral", write: false, metafile: true, outfile: "policy.js", plugins: [sdkPlugin()], banner: { js: PURE },
   });
   const imports = Object.values(metafile.outputs).flatMap((output) => output.imports).filter((item) => item.external);
   const foreign = imports.find((item) => !item.path.startsWith(`${PACKAGE}/`));

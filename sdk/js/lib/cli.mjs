@@ -1,18 +1,20 @@
 #!/usr/bin/env node
-// tidegate-policy [FILE] [--output OUT.wasm]: builds the policy in the current folder.
+// tidegate-policy [FOLDER] [--output OUT.wasm]: builds the policy in a folder, by default the current one.
 import fs from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { build, BuildError } from "./build.mjs";
 
-const USAGE = "usage: tidegate-policy [policy.js | policy.ts] [--output NAME.wasm]";
+const USAGE = "usage: tidegate-policy [FOLDER] [--output NAME.wasm]";
+const ENTRIES = ["policy.ts", "policy.js"];
 
 function options() {
   const { values, positionals } = parseArgs({ allowPositionals: true, options: { output: { type: "string", short: "o" } } });
   if (positionals.length > 1) throw new BuildError(USAGE);
-  const entry = positionals[0] ?? ["policy.ts", "policy.js"].find((name) => fs.existsSync(name));
-  if (!entry || !fs.existsSync(entry)) throw new BuildError(`no policy to build: ${entry ?? "policy.js or policy.ts"} is not here. ${USAGE}`);
-  return { entry: path.resolve(entry), output: values.output };
+  const folder = path.resolve(positionals[0] ?? ".");
+  const entry = ENTRIES.map((name) => path.join(folder, name)).find((file) => fs.existsSync(file));
+  if (!entry) throw new BuildError(`${folder} has no ${ENTRIES.join(" or ")}. ${USAGE}`);
+  return { entry, output: values.output };
 }
 
 try {

@@ -38,8 +38,9 @@ function from(name) {
 function cached() {
   const digest = createHash("sha256");
   for (const file of LOCK) digest.update(fs.readFileSync(path.join(SDK, file)));
-  const root = process.env.TIDEGATE_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), ".cache"), "tidegate");
-  const folder = path.join(root, `js-tools-${digest.digest("hex").slice(0, 16)}-${process.platform}-${process.arch}`);
+  const caches = process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), ".cache");
+  const root = process.env.TIDEGATE_TOOLS ?? path.join(caches, "tidegate", "tools");
+  const folder = path.join(root, `npm-${digest.digest("hex").slice(0, 16)}-${process.platform}-${process.arch}`);
   if (!fs.existsSync(folder)) install(root, folder);
   return folder;
 }
