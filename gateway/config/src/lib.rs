@@ -4,6 +4,7 @@
 //!
 //! # Layout
 //! - [`error`]: the errors and where they are
+//! - [`mod@diff`]: what another file would change, and when it would take effect
 //! - `report`: collects errors while a file is read
 //! - `section`: a table being read: which keys are known, which were given
 //! - `value`: readers of single values (durations, sizes, addresses, choices)
@@ -14,6 +15,7 @@
 //!
 //! Every key, its default and its meaning: `gateway/docs/CONFIG.md`.
 
+pub mod diff;
 pub mod error;
 
 mod cache;
@@ -38,6 +40,7 @@ use std::path::Path;
 use tidegate_types::settings::Settings;
 use toml::de::DeTable;
 
+pub use crate::diff::{Difference, Effect, diff};
 pub use crate::error::{ConfigError, ConfigErrors};
 use crate::{outline::Outline, report::Report, secret::Resolver, section::Section};
 

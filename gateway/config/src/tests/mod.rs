@@ -1,5 +1,6 @@
 //! Behaviour of the whole parser: text in, settings or the exact list of mistakes out.
 
+mod diff;
 mod mistakes;
 mod never_panics;
 mod policies;
