@@ -26,9 +26,8 @@ export function hooksOf(definition) {
   for (const key of hooks) {
     const hook = definition[key];
     if (typeof hook.decide !== "function") throw new Error(`${key}.decide is no function`);
-    const inputs = namesOf(key, hook);
-    inputs.forEach((input) => toInput(input));
-    const secret = (hook.secret ?? []).find((name) => !(hook.secret && declared(key, hook).includes(name)));
+    namesOf(key, hook).forEach(toInput);
+    const secret = hook.secret?.find((name) => !declared(key, hook).includes(name));
     if (secret !== undefined) throw new Error(`${key}.secret: \`${secret}\` is not among what the hook reads`);
   }
   return hooks;
@@ -56,11 +55,12 @@ let state;
 export function lifecycle(definition, defaults) {
   return {
     describe() {
+      const hooks = hooksOf(definition);
       const schema = definition.configSchema ?? "";
       return {
         name: definition.name ?? defaults.name,
         version: definition.version ?? defaults.version,
-        hooks: hooksOf(definition).map((key) => ({
+        hooks: hooks.map((key) => ({
           hook: HOOKS[key],
           inputs: namesOf(key, definition[key]).map(toInput),
           secret: (definition[key].secret ?? []).map((name) => declared(key, definition[key]).indexOf(name)),
