@@ -142,7 +142,7 @@ fn trusted_keys(value: &DeValue<'_>) -> Reading<Vec<String>> {
     };
     match keys.iter().find(|key| is_key(key).is_none()) {
         Some(key) => Err(format!(
-            "{:?} is no public key; a key is `ed25519:` and 44 characters of base64, as `tidegate plugin key` prints it",
+            "{:?} is no public key; a key is `ed25519:` and 44 characters of base64, as `tidegate plugin keygen` prints it",
             shortened(key)
         )),
         None => Ok(keys),

@@ -90,7 +90,7 @@ pub enum Verified {
 pub enum SignatureError {
     /// A trusted key is none.
     #[error(
-        "{text:?} is no public key; a key is `ed25519:` and 44 characters of base64, as `tidegate plugin key` prints it"
+        "{text:?} is no public key; a key is `ed25519:` and 44 characters of base64, as `tidegate plugin keygen` prints it"
     )]
     NotAKey {
         /// What stands there.
@@ -109,7 +109,9 @@ pub enum SignatureError {
         keys: usize,
     },
     /// The author's file holds no key.
-    #[error("this is no signing key; make one with `tidegate plugin key`, or with openssl genpkey -algorithm ed25519")]
+    #[error(
+        "this is no signing key; make one with `tidegate plugin keygen`, or with openssl genpkey -algorithm ed25519"
+    )]
     NotASecret,
     /// No signature, though keys are configured.
     #[error(

@@ -154,7 +154,7 @@ pub struct PolicySettings {
     pub max_memory_bytes: usize,
     /// Wall-clock budget of one call. Default 10 ms.
     pub call_timeout: Duration,
-    /// Ed25519 public keys, base64. Where there are any, unsigned versions are refused.
+    /// Ed25519 public keys, `ed25519:` and base64. Where there are any, unsigned versions are refused.
     pub trusted_keys: Vec<String>,
     /// When a version is taken out of use by itself.
     pub fall_back: FallBackSettings,

@@ -54,6 +54,12 @@ fn what_can_be_applied_is_told_from_what_takes_a_restart() {
 }
 
 #[test]
+fn differences_stand_in_the_order_of_sections() {
+    let told = between("[cache]\nbuckets = 64", "[cache]\nbuckets = 128\n[admin]\ntoken = \"t\"");
+    assert_eq!(told, ["+ admin.token: *** (takes a restart)", "~ cache.buckets: 64 -> 128 (takes a restart)"]);
+}
+
+#[test]
 fn secrets_are_never_shown() {
     let with = |url: &str, token: &str| format!("[admin]\ntoken = \"{token}\"\n[shards.x]\nprimary = \"{url}\"");
     let told = between(&with("env:ONE", "s3cret"), &with("env:TWO", "s4cret"));
