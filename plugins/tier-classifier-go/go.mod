@@ -1,0 +1,7 @@
+module github.com/tidegate/tidegate/plugins/tier-classifier-go
+
+go 1.24
+
+require github.com/tidegate/tidegate/sdk/go v0.0.0
+
+replace github.com/tidegate/tidegate/sdk/go => ../../sdk/go
