@@ -137,4 +137,26 @@ pub mod codes {
     pub const STARTING: &str = "TG014";
     /// The request was not answered in time.
     pub const DEADLINE: &str = "TG015";
+    /// The admin API: no plugin of this name.
+    pub const UNKNOWN_PLUGIN: &str = "TG020";
+    /// The admin API: the plugin has no staged version.
+    pub const NOTHING_STAGED: &str = "TG021";
+    /// The admin API: the plugin has no version to go back to.
+    pub const NOTHING_BEFORE: &str = "TG022";
+    /// The admin API: the version cannot be used.
+    pub const PLUGIN_REFUSED: &str = "TG023";
+    /// The admin API: existing rows would be looked for on other shards.
+    pub const ROWS_WOULD_MOVE: &str = "TG024";
+    /// The admin API: the version's signature is missing or not trusted.
+    pub const SIGNATURE: &str = "TG025";
+    /// The admin API: the version is older than the one in use.
+    pub const DOWNGRADE: &str = "TG026";
+    /// The admin API: the order makes no sense.
+    pub const BAD_ORDER: &str = "TG027";
+    /// The admin API: what must survive a restart could not be written.
+    pub const DISK: &str = "TG028";
+    /// The admin API: the configuration file, or the databases it names, have mistakes.
+    pub const CONFIGURATION: &str = "TG029";
+    /// The admin API: the order came from a web page of another site.
+    pub const FOREIGN_ORDER: &str = "TG030";
 }

@@ -7,7 +7,8 @@ use crate::{
     settings::TenantsSettings,
 };
 
-/// A tenant. Stable by name for the life of the process.
+/// A tenant. Never means another one in the life of the process: entries, buckets and remembered answers
+/// rest on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(pub u32);
 
@@ -16,7 +17,7 @@ impl TenantId {
     pub const SHARED: Self = Self(0);
 }
 
-/// A class of requests. 0 where nothing classifies.
+/// A class of requests. 0 where nothing classifies. Never means another one in the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ClassId(pub u32);
 
@@ -41,7 +42,35 @@ pub struct Tenants {
     shared: Tenant,
     known: Vec<Tenant>,
     by_name: HashMap<Arc<str>, usize>,
+    by_id: HashMap<TenantId, usize>,
     classes: Vec<Arc<str>>,
+    numbers: Numbers,
+}
+
+/// Every number ever given, so that none is given to two names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Numbers {
+    tenants: HashMap<Arc<str>, TenantId>,
+    /// Class 1, class 2, and so on.
+    classes: Vec<Arc<str>>,
+}
+
+impl Numbers {
+    fn tenant(&mut self, name: &Arc<str>) -> TenantId {
+        let next = TenantId(u32::try_from(self.tenants.len() + 1).unwrap_or(u32::MAX));
+        *self.tenants.entry(name.clone()).or_insert(next)
+    }
+
+    fn class(&mut self, name: &Arc<str>) {
+        if !self.classes.contains(name) {
+            self.classes.push(name.clone());
+        }
+    }
+
+    fn class_named(&self, name: &str) -> Option<ClassId> {
+        let position = self.classes.iter().position(|class| **class == *name)?;
+        u32::try_from(position + 1).ok().map(ClassId)
+    }
 }
 
 /// A tenant that cannot be placed.
@@ -84,7 +113,14 @@ impl Tenants {
             placement: topology.all(),
             region: None,
         };
-        Self { shared, known: Vec::new(), by_name: HashMap::new(), classes: Vec::new() }
+        Self {
+            shared,
+            known: Vec::new(),
+            by_name: HashMap::new(),
+            by_id: HashMap::new(),
+            classes: Vec::new(),
+            numbers: Numbers::default(),
+        }
     }
 
     /// The configured tenants on these shards.
@@ -92,9 +128,21 @@ impl Tenants {
     /// # Errors
     /// The first tenant that cannot be placed.
     pub fn resolve(settings: &TenantsSettings, topology: &Topology) -> Result<Self, TenantError> {
-        let mut tenants = Self::none(topology);
+        Self::none(topology).succeeded_by(settings, topology)
+    }
+
+    /// The tenants that are configured now, to take the place of these: who had a number keeps it, also one
+    /// who was away in between, and everybody else gets one that was never used.
+    ///
+    /// # Errors
+    /// The first tenant that cannot be placed.
+    pub fn succeeded_by(&self, settings: &TenantsSettings, topology: &Topology) -> Result<Self, TenantError> {
+        let mut tenants = Self { numbers: self.numbers.clone(), ..Self::none(topology) };
         tenants.classes = settings.classes.iter().map(|name| Arc::from(name.as_str())).collect();
-        for (position, (name, tenant)) in settings.known.iter().enumerate() {
+        for class in &tenants.classes {
+            tenants.numbers.class(class);
+        }
+        for (name, tenant) in &settings.known {
             let unknown_class = || TenantError::UnknownClass { tenant: name.clone(), class: tenant.class.clone() };
             let class = tenants.class_named(&tenant.class).ok_or_else(unknown_class)?;
             let mut placement = ShardSet::new();
@@ -111,10 +159,11 @@ impl Tenants {
             if placement.is_empty() {
                 return Err(TenantError::Homeless { tenant: name.clone(), residency: tenant.residency.clone() });
             }
-            let id = TenantId(u32::try_from(position + 1).unwrap_or(u32::MAX));
             let name: Arc<str> = name.as_str().into();
+            let id = tenants.numbers.tenant(&name);
             let region = tenant.residency.first().map(|region| Arc::from(region.as_str()));
             tenants.by_name.insert(name.clone(), tenants.known.len());
+            tenants.by_id.insert(id, tenants.known.len());
             tenants.known.push(Tenant { id, name, class, placement, region });
         }
         Ok(tenants)
@@ -137,21 +186,21 @@ impl Tenants {
     pub fn get(&self, id: TenantId) -> Option<&Tenant> {
         match id {
             TenantId::SHARED => Some(&self.shared),
-            TenantId(number) => self.known.get(number as usize - 1),
+            id => self.by_id.get(&id).map(|position| &self.known[*position]),
         }
     }
 
     /// The class of this name; classes are numbered from 1.
     #[must_use]
     pub fn class_named(&self, name: &str) -> Option<ClassId> {
-        let position = self.classes.iter().position(|class| **class == *name)?;
-        u32::try_from(position + 1).ok().map(ClassId)
+        self.classes.iter().find(|class| ***class == *name)?;
+        self.numbers.class_named(name)
     }
 
     /// The name of a class; `None` for class 0.
     #[must_use]
     pub fn class_name(&self, class: ClassId) -> Option<&Arc<str>> {
-        self.classes.get((class.0 as usize).checked_sub(1)?)
+        self.numbers.classes.get((class.0 as usize).checked_sub(1)?)
     }
 
     /// Every configured tenant.
@@ -203,6 +252,26 @@ mod tests {
         assert_eq!(says(tenant("paid", &["d"], &[])), "tenant acme: there is no shard d");
         assert_eq!(says(tenant("gold", &[], &[])), "tenant acme: there is no class gold");
         assert_eq!(says(tenant("paid", &["c"], &["eu"])), "tenant acme: none of its shards is in its residency (eu)");
+    }
+
+    #[test]
+    fn no_number_ever_means_another_tenant_or_class() {
+        let settings = |names: &[(&str, &str)]| TenantsSettings {
+            classes: names.iter().map(|(_, class)| (*class).to_owned()).collect(),
+            known: names.iter().map(|(name, class)| ((*name).to_owned(), tenant(class, &[], &[]))).collect(),
+        };
+        let topology = Topology::new([Arc::from("a")]);
+        let first = Tenants::resolve(&settings(&[("acme", "free"), ("globex", "paid")]), &topology).expect("placed");
+        let then =
+            first.succeeded_by(&settings(&[("initech", "gold"), ("globex", "paid")]), &topology).expect("placed");
+        let number = |tenants: &Tenants, name: &str| tenants.by_name(name).map(|tenant| (tenant.id.0, tenant.class.0));
+        assert_eq!((number(&first, "acme"), number(&first, "globex")), (Some((1, 1)), Some((2, 2))));
+        assert_eq!((number(&then, "acme"), number(&then, "globex")), (None, Some((2, 2))));
+        assert_eq!(number(&then, "initech"), Some((3, 3)));
+        assert_eq!((then.get(TenantId(1)), then.class_named("free")), (None, None), "gone");
+        let last = then.succeeded_by(&settings(&[("initech", "gold"), ("acme", "free")]), &topology).expect("placed");
+        assert_eq!((number(&last, "acme"), number(&last, "initech")), (Some((1, 1)), Some((3, 3))));
+        assert_eq!(last.get(TenantId(1)).map(|tenant| &*tenant.name), Some("acme"));
     }
 
     #[test]
