@@ -9,6 +9,7 @@
 //! - `sql`: statements; everything a client sent is a bound parameter
 //! - `loader`: keyed reads, batched
 //! - `list`: lists, merged over shards
+//! - [`directory`]: small tables that policies look things up in
 //! - [`mod@write`]: writes up to COMMIT, and COMMIT
 //! - [`metrics`]
 //!
@@ -19,6 +20,7 @@
 
 pub mod catalog;
 mod connection;
+pub mod directory;
 pub mod error;
 mod gate;
 mod identity;

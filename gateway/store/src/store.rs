@@ -1,6 +1,6 @@
 //! The store's handle.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use indexmap::IndexMap;
@@ -13,12 +13,13 @@ use tidegate_types::{
     query::{ListQuery, Projection},
     request::WriteRequest,
     route::{ShardId, Topology},
-    settings::{PoolsSettings, ShardSettings},
+    settings::{DirectorySettings, PoolsSettings, ShardSettings},
     snapshot::Snapshot,
 };
 
 use crate::{
     catalog::{self, ShardCatalog},
+    directory::{self, DirectoryError, DirectoryQuery},
     error::StoreError,
     list,
     metrics::Metrics,
@@ -167,7 +168,7 @@ impl Store {
         catalog::read(self.shard(shard)?).await
     }
 
-    /// Some keys of a collection that live on this shard.
+    /// Some keys of a collection that live on this shard: from both ends of the table and all over it.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -178,6 +179,31 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<RowKey>, StoreError> {
         list::sample_keys(self.shard(shard)?, collection, limit).await
+    }
+
+    /// Finds a directory's table and columns in this shard's catalog.
+    ///
+    /// # Errors
+    /// See [`DirectoryError`].
+    pub async fn find_directory(
+        &self,
+        shard: ShardId,
+        settings: &DirectorySettings,
+    ) -> Result<DirectoryQuery, DirectoryError> {
+        let catalog = self.catalog(shard).await?;
+        DirectoryQuery::find(&catalog, settings)
+    }
+
+    /// Reads a directory.
+    ///
+    /// # Errors
+    /// See [`DirectoryError`].
+    pub async fn read_directory(
+        &self,
+        shard: ShardId,
+        query: &DirectoryQuery,
+    ) -> Result<HashMap<String, String>, DirectoryError> {
+        directory::read(self.shard(shard)?, query).await
     }
 
     /// Every shard as it is now.

@@ -3,12 +3,14 @@
 //! # Layout
 //! - [`read`]: the decision between the two, limits, the JSON array
 //! - `merge`: rows of several shards in one order
+//! - `sample`: keys of some rows, for checks of placement
 //! - `value`, `numeric`: sort values, compared as PostgreSQL compares them
 //!
 //! Rows are never re-serialised: their JSON is copied once, from the row received to the array sent.
 
 mod merge;
 mod numeric;
+mod sample;
 mod value;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +19,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{TryStreamExt, future::join_all};
 use tidegate_types::{
     collection::Collection,
-    key::RowKey,
     problem::{Problem, ProblemKind, codes},
     query::{Count, ListQuery},
 };
 use tokio_postgres::Row;
+
+pub(crate) use sample::sample_keys;
 
 use crate::{
     error::StoreError,
@@ -29,7 +32,7 @@ use crate::{
     shard::Shard,
     sql::{Sql, inferred, order::merge_terms},
     store::ListRows,
-    wire::{self, Raw},
+    wire::Raw,
 };
 
 /// Rows (limit plus offset) that every shard may be asked for when several are merged.
@@ -100,33 +103,6 @@ async fn read_merged(
     let count = merged.len() as u64;
     let json = array(merged.into_iter())?;
     Ok(ListRows { json, rows: count, total: total(query, parts.iter().map(|part| part.total).sum()) })
-}
-
-/// The keys of some rows, for checks of placement: half from each end of the primary key, which two
-/// index scans give. Rows that were copied in together often lie together.
-pub(crate) async fn sample_keys(
-    shard: &Shard,
-    collection: &Collection,
-    limit: usize,
-) -> Result<Vec<RowKey>, StoreError> {
-    let mut sql = Sql::new(collection);
-    let half = limit.div_ceil(2) as u64;
-    sql.separated(" UNION ", ["", " DESC"], |sql, direction| {
-        sql.push("(SELECT ").key_columns(", ").push(" FROM ").relation().push(" t ORDER BY ");
-        sql.separated(", ", collection.key_columns(), |sql, column| {
-            sql.column(column).push(direction);
-        });
-        sql.push(" LIMIT ").number(half).push(")");
-    });
-    let lease = shard.lease(Class::Scan).await?;
-    let (text, _) = sql.finish();
-    let rows = finish(lease, async |lease| lease.run(lease.connection().client.query_typed(&text, &[])).await).await?;
-    rows.iter()
-        .map(|row| {
-            let values = (0..row.len()).map(|i| row.try_get::<_, Option<Raw<'_>>>(i).ok().flatten());
-            wire::row_key(collection, values).map_err(|error| protocol(shard, &error.to_string()))
-        })
-        .collect()
 }
 
 #[derive(Debug, Clone, Copy)]

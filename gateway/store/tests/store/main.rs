@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not recognised as tests")]
 
 mod catalog;
+mod directories;
 mod faults;
 mod lists;
 mod reads;
