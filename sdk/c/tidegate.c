@@ -30,6 +30,14 @@ tg_text tg_copy(tg_text text) {
   return copy;
 }
 
+tg_text tg_joined(const char *start, tg_text end) {
+  size_t length = strlen(start);
+  tg_text both = {allocate(length + end.len, 1), length + end.len};
+  if (length > 0) memcpy(both.ptr, start, length);
+  if (end.len > 0) memcpy(both.ptr + length, end.ptr, end.len);
+  return both;
+}
+
 /* ---- Refusals ---- */
 
 bool tg_refuse(tg_error *error, uint8_t code, const char *detail) {
@@ -82,16 +90,16 @@ void exports_tidegate_policy_lifecycle_describe(exports_tidegate_policy_lifecycl
   for (size_t i = 0; i < count; i++) describe_hook(&manifest->hooks.ptr[i], &tidegate_policy.hooks[i]);
 }
 
-static bool refuse_any_member(const tg_json *config, tg_error *error) {
-  const char *const none[] = {NULL};
-  return tg_json_only(config, none, error);
+static bool take_none(const tg_json *config, tg_error *error) {
+  if (config->kind == TG_OBJECT && config->count == 0) return true;
+  return tg_refuse(error, TG_NOT_READY, "the policy takes no configuration: remove `config`");
 }
 
 bool exports_tidegate_policy_lifecycle_configure(tg_text *json, tg_error *error) {
   /* The tree points into the text; both stay for the life of the instance. */
   const tg_json *config = tg_json_parse(*json, error);
   if (config == NULL) return false;
-  return (tidegate_policy.configure == NULL ? refuse_any_member : tidegate_policy.configure)(config, error);
+  return (tidegate_policy.configure == NULL ? take_none : tidegate_policy.configure)(config, error);
 }
 
 bool exports_tidegate_policy_lifecycle_self_test(uint32_t *cases, tg_error *error) {

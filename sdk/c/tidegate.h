@@ -43,6 +43,8 @@ bool tg_equal(tg_text a, tg_text b);
 bool tg_ends_with(tg_text text, const char *suffix);
 /* A copy that belongs to the caller: free(copy.ptr). */
 tg_text tg_copy(tg_text text);
+/* Both after one another; belongs to the caller as well. */
+tg_text tg_joined(const char *start, tg_text end);
 
 /* ---- Refusals ---- */
 
