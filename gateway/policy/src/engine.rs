@@ -1,12 +1,16 @@
 //! The one wasmtime engine of the process, and the thread that makes its deadlines pass.
 
 use std::{
+    hash::{Hash as _, Hasher as _},
     sync::{Arc, OnceLock},
     thread,
     time::Duration,
 };
 
-use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{
+    Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, component::Component,
+};
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// How often the epoch advances: the resolution of deadlines.
 pub const TICK: Duration = Duration::from_millis(1);
@@ -47,6 +51,36 @@ pub fn shared() -> Result<Engine, String> {
 fn fall_back(pooled: &str) -> Result<Engine, String> {
     tracing::warn!(reason = pooled, "cannot reserve address space for policy instances: they are mapped one by one");
     build(Allocation::OnDemand)
+}
+
+/// An engine that counts instructions, for measuring. It takes memory as it goes.
+///
+/// # Errors
+/// This machine cannot run one; the text says why.
+pub(crate) fn counting() -> Result<Engine, String> {
+    let mut config = config(Allocation::OnDemand);
+    config.consume_fuel(true);
+    let engine = Engine::new(&config).map_err(|e| format!("{e:#}"))?;
+    start_ticker(engine.weak())?;
+    Ok(engine)
+}
+
+/// Tells engines apart whose compiled code differs: version of wasmtime, machine, settings.
+pub(crate) fn key(engine: &Engine) -> String {
+    let mut hash = Xxh3Default::new();
+    engine.precompile_compatibility_hash().hash(&mut hash);
+    format!("{}-{:016x}", env!("CARGO_PKG_VERSION"), hash.finish())
+}
+
+/// Takes compiled code for a component.
+///
+/// # Errors
+/// It is of another engine.
+#[expect(unsafe_code, reason = "compiled code cannot be loaded otherwise")]
+pub(crate) fn load_native(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `code` is what `precompile_component` of this process returned, or bytes from disk whose MAC
+    // by a key that only the gateway can read was verified (`vault::artifacts`). Users never supply any.
+    unsafe { Component::deserialize(engine, code) }
 }
 
 /// Builds an engine and starts its ticker.

@@ -1,17 +1,19 @@
 //! Why a call failed or a version was refused.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tidegate_types::problem::{Problem, ProblemKind, codes};
 
-use crate::metrics::FailureKind;
+use crate::{hook::Hook, metrics::FailureKind};
 
 /// An error of the policy host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     /// A policy was called, failed, and there is no safe answer without it.
-    #[error("the routing policy {plugin} (generation {generation}) failed ({}): {detail}", kind.as_str())]
+    #[error("the {} policy {plugin} (generation {generation}) failed ({}): {detail}", hook.as_str(), kind.as_str())]
     Call {
+        /// What it was asked.
+        hook: Hook,
         /// The plugin's file name without `.wasm`.
         plugin: Arc<str>,
         /// Its generation.
@@ -24,27 +26,48 @@ pub enum PolicyError {
     /// A version cannot be used.
     #[error(transparent)]
     Refused(Box<Refusal>),
-    /// `[policies.route]` is configured without `[policies] dir`.
-    #[error("[policies.route] names the plugin {plugin}, but [policies] has no `dir` to find {plugin}.wasm in")]
+    /// The request is classified as a tenant's that does not exist.
+    #[error("the request was classified as that of an unknown tenant")]
+    UnknownTenant,
+    /// A hook is configured without `[policies] dir`.
+    #[error("[policies.{}] names the plugin {plugin}, but [policies] has no `dir` to find {plugin}.wasm in", hook.as_str())]
     NoDirectory {
+        /// The hook.
+        hook: Hook,
         /// The configured plugin.
         plugin: String,
+    },
+    /// What is on disk about plugins cannot be used.
+    #[error("{0}")]
+    State(String),
+    /// A directory that a plugin was granted cannot be loaded.
+    #[error("[policies.directories.{name}] cannot be loaded: {reason}")]
+    Directory {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
     },
 }
 
 impl PolicyError {
-    /// The answer to a client: always 503, because the request itself is not at fault. What the
-    /// plugin said stays in the log.
+    /// The answer to a client: 403 for a tenant there is not, else 503, because the request itself is
+    /// not at fault. What the plugin said stays in the log.
     #[must_use]
     pub fn into_problem(&self) -> Problem {
-        let problem = Problem::new(
-            ProblemKind::PolicyUnavailable,
-            codes::POLICY_UNAVAILABLE,
-            "The routing policy failed and this request is not safe to answer without it",
-        );
+        if let Self::UnknownTenant = self {
+            let message = "This request belongs to no tenant that may be served here";
+            return Problem::new(ProblemKind::Forbidden, codes::TENANT, message)
+                .hint("Check the host name, header or credential that names the tenant.");
+        }
+        let message = match self {
+            Self::Call { hook: Hook::Classify, .. } => "The classification policy failed: whose request this is, is unknown",
+            _ => "The routing policy failed and this request is not safe to answer without it",
+        };
+        let problem = Problem::new(ProblemKind::PolicyUnavailable, codes::POLICY_UNAVAILABLE, message);
         let problem = match self {
             Self::Call { plugin, kind, .. } => problem.details(format!("{plugin}: {}", kind.as_str())),
-            Self::Refused(_) | Self::NoDirectory { .. } => problem.details("no routing policy is loaded"),
+            _ => problem.details("no policy is loaded"),
         };
         problem.retry_after(Duration::from_secs(1))
     }
@@ -52,10 +75,10 @@ impl PolicyError {
 
 /// A version that was not taken into use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} (sha256 {digest}) is refused: {detail}. {}", file.display(), reason.advice())]
+#[error("{origin} (sha256 {digest}) is refused: {detail}. {}", reason.advice())]
 pub struct Refusal {
-    /// The file.
-    pub file: PathBuf,
+    /// The file, or where else it came from.
+    pub origin: String,
     /// SHA-256 of its bytes in hex; `-` if they could not be read.
     pub digest: String,
     /// The class of refusal.
@@ -73,14 +96,24 @@ pub enum RefusalReason {
     Invalid,
     /// It imports WASI.
     Wasi,
-    /// It imports what a policy may not have.
+    /// It imports what no policy may have.
     Import,
-    /// It lacks the exports of the `router` world, or has them with other types.
+    /// It imports what this one was not granted.
+    Grant,
+    /// It was built for another version of the interface.
+    WitVersion,
+    /// It lacks the exports of the hook it is configured for, or has them with other types.
     World,
     /// Its manifest cannot be served.
     Manifest,
+    /// The operator's configuration does not satisfy the plugin's schema, or the plugin refuses it.
+    Config,
     /// It failed while being described, configured or self-tested.
     Lifecycle,
+    /// It is not signed by a trusted key.
+    Signature,
+    /// It is older than what was in use before.
+    Downgrade,
     /// It would look for existing rows on other shards.
     Placement,
     /// The gateway cannot run policies on this machine.
@@ -96,9 +129,14 @@ impl RefusalReason {
             Self::Invalid => "invalid",
             Self::Wasi => "wasi",
             Self::Import => "import",
+            Self::Grant => "grant",
+            Self::WitVersion => "wit-version",
             Self::World => "world",
             Self::Manifest => "manifest",
+            Self::Config => "config",
             Self::Lifecycle => "lifecycle",
+            Self::Signature => "signature",
+            Self::Downgrade => "downgrade",
             Self::Placement => "placement",
             Self::Engine => "engine",
         }
@@ -114,12 +152,22 @@ impl RefusalReason {
                 "A policy has no clock, randomness or I/O: build Rust for wasm32-unknown-unknown (not wasip1), \
                  and strip or stub WASI in other languages"
             }
-            Self::Import => "Import only host-log and host-topology of tidegate:policy@0.1.0",
-            Self::World => "Build it against the world `router` of tidegate:policy@0.1.0, for example with the SDK",
+            Self::Import => {
+                "Import only interfaces of tidegate:policy@0.1.0: host-log, host-metrics, host-topology, host-directory"
+            }
+            Self::Grant => "Name the grant in [policies.HOOK] grants, or build the plugin without the import",
+            Self::WitVersion => "Rebuild it with the SDK of this gateway's version (tidegate:policy@0.1.0)",
+            Self::World => {
+                "Build it against a world of tidegate:policy@0.1.0 that exports lifecycle and the hook, for example with an SDK"
+            }
             Self::Manifest => "Correct what `describe` returns",
-            Self::Lifecycle => "Correct [policies.route] config, or the plugin",
+            Self::Config => "Correct [policies.HOOK] config (or the config given with the upload)",
+            Self::Lifecycle => "Correct the plugin; `tidegate plugin test` shows the same without a gateway",
+            Self::Signature => "Sign it by `tidegate plugin sign` with a key of [policies] trusted_keys",
+            Self::Downgrade => "Raise the version in its manifest, or force the older one if it is meant",
             Self::Placement => {
-                "Make it place existing keys as before, or move the rows first and set [policies.route] allow_moves = true"
+                "Make it place existing keys as before, or move the rows first and allow moves: by allow_moves with a \
+                 reason in the call, or [policies.route] allow_moves = true"
             }
             Self::Engine => "Run the gateway on a platform that wasmtime supports",
         }

@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tidegate_types::route::Topology;
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, component::InstancePre};
 
 use crate::{
-    bindings::{ErrorCode, GuestRefusal, GuestState, Identity, Manifest, Request, Router, RouterPre, Targets, cut},
+    bindings::{
+        Action, Classification, Decision, ErrorCode, GuestRefusal, GuestState, Manifest, Request, RowChange,
+        Surroundings, Targets, cut,
+    },
     engine::TICK,
+    exports::{Exports, Guest},
     metrics::FailureKind,
 };
 
@@ -38,11 +41,11 @@ impl GuestFailure {
 /// What an instance is made of.
 pub struct Blueprint {
     /// The compiled component, its imports resolved.
-    pub pre: RouterPre<GuestState>,
-    /// Who it is.
-    pub identity: Arc<Identity>,
-    /// The shards it may ask about.
-    pub topology: Arc<Topology>,
+    pub pre: InstancePre<GuestState>,
+    /// Its exports.
+    pub exports: Arc<Exports>,
+    /// What its host functions see.
+    pub surroundings: Arc<Surroundings>,
     /// The operator's configuration, as JSON text.
     pub config: Arc<str>,
     /// Linear memory it may have.
@@ -53,10 +56,13 @@ pub struct Blueprint {
     pub reuse: u32,
 }
 
+/// Fuel given to each call in an engine that counts it.
+pub const FUEL: u64 = 1 << 50;
+
 /// An instance and its store.
 pub struct Instance {
     store: Store<GuestState>,
-    router: Router,
+    guest: Guest,
     calls_left: u32,
 }
 
@@ -66,16 +72,20 @@ impl Instance {
     /// # Errors
     /// It trapped, ran out of time or memory, or no room is left for instances.
     pub fn create(blueprint: &Blueprint, budget: Duration) -> Result<Self, GuestFailure> {
-        let state = GuestState::new(blueprint.identity.clone(), blueprint.topology.clone(), blueprint.max_memory);
-        let mut store = Store::new(blueprint.pre.engine(), state);
+        let engine = blueprint.pre.component().engine();
+        let mut store = Store::new(engine, GuestState::new(blueprint.surroundings.clone(), blueprint.max_memory));
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(HOSTCALL_BYTES);
         store.set_max_component_handles(MAX_HANDLES);
         store.set_epoch_deadline(ticks(budget));
-        let router = blueprint.pre.instantiate(&mut store).map_err(|e| classify(&store, &e))?;
+        // Only an engine that counts fuel takes it.
+        let _ = store.set_fuel(FUEL);
+        let instance = blueprint.pre.instantiate(&mut store).map_err(|e| classify(&store, &e))?;
+        let guest = blueprint.exports.load(&mut store, &instance);
+        let guest = guest.map_err(|e| GuestFailure::new(FailureKind::BadExport, format!("{e:#}")))?;
         // Jitter, so that instances made together are not replaced together.
         let calls_left = blueprint.reuse / 2 + fastrand::u32(0..=blueprint.reuse / 2);
-        Ok(Self { store, router, calls_left })
+        Ok(Self { store, guest, calls_left })
     }
 
     /// A new instance, ready for calls.
@@ -85,6 +95,7 @@ impl Instance {
     pub fn ready(blueprint: &Blueprint) -> Result<Self, GuestFailure> {
         let mut instance = Self::create(blueprint, blueprint.setup_budget)?;
         instance.configure(&blueprint.config, blueprint.setup_budget)?;
+        instance.store.data_mut().limits.settle();
         Ok(instance)
     }
 
@@ -93,7 +104,7 @@ impl Instance {
     /// # Errors
     /// The guest failed.
     pub fn describe(&mut self, budget: Duration) -> Result<Manifest, GuestFailure> {
-        self.call(budget, |router, store| router.tidegate_policy_lifecycle().call_describe(store))
+        self.call(budget, |guest, store| guest.lifecycle.call_describe(store))
     }
 
     /// Hands over the operator's configuration.
@@ -101,8 +112,7 @@ impl Instance {
     /// # Errors
     /// The guest failed or refused it.
     pub fn configure(&mut self, config: &str, budget: Duration) -> Result<(), GuestFailure> {
-        self.call(budget, |router, store| router.tidegate_policy_lifecycle().call_configure(store, config))?
-            .map_err(refused)
+        self.call(budget, |guest, store| guest.lifecycle.call_configure(store, config))?.map_err(refused)
     }
 
     /// Runs the plugin's own cases.
@@ -110,17 +120,45 @@ impl Instance {
     /// # Errors
     /// The guest failed or a case did.
     pub fn self_test(&mut self, budget: Duration) -> Result<u32, GuestFailure> {
-        self.call(budget, |router, store| router.tidegate_policy_lifecycle().call_self_test(store))?.map_err(refused)
+        self.call(budget, |guest, store| guest.lifecycle.call_self_test(store))?.map_err(refused)
+    }
+
+    /// Asks whose request it is.
+    ///
+    /// # Errors
+    /// The guest failed or has no answer. After [`FailureKind::PolicyError`] the instance is fine,
+    /// after any other failure it must be dropped. So it is for the other hooks.
+    pub fn classify(&mut self, request: Request<'_>, budget: Duration) -> Result<Classification, GuestFailure> {
+        self.hook(budget, |guest, store| Some(guest.classify.as_ref()?.call_classify(store, request)))
     }
 
     /// Asks where a request goes.
     ///
     /// # Errors
-    /// The guest failed or has no answer. After [`FailureKind::PolicyError`] the instance is fine,
-    /// after any other failure it must be dropped.
+    /// As [`Instance::classify`].
     pub fn route(&mut self, request: Request<'_>, budget: Duration) -> Result<Targets, GuestFailure> {
-        self.calls_left = self.calls_left.saturating_sub(1);
-        self.call(budget, |router, store| router.tidegate_policy_route().call_route(store, request))?.map_err(refused)
+        self.hook(budget, |guest, store| Some(guest.route.as_ref()?.call_route(store, request)))
+    }
+
+    /// Asks how an answer is kept.
+    ///
+    /// # Errors
+    /// As [`Instance::classify`].
+    pub fn decide(&mut self, request: Request<'_>, budget: Duration) -> Result<Decision, GuestFailure> {
+        self.hook(budget, |guest, store| Some(guest.cache_policy.as_ref()?.call_decide(store, request)))
+    }
+
+    /// Asks what changes make outdated.
+    ///
+    /// # Errors
+    /// As [`Instance::classify`].
+    pub fn invalidate(
+        &mut self,
+        (tenant, class): (u32, u32),
+        batch: &[RowChange<'_>],
+        budget: Duration,
+    ) -> Result<Vec<Action>, GuestFailure> {
+        self.hook(budget, |guest, store| Some(guest.invalidate.as_ref()?.call_invalidate(store, tenant, class, batch)))
     }
 
     /// Whether it may serve another call.
@@ -128,14 +166,36 @@ impl Instance {
         self.calls_left > 0 && !self.store.data().limits.nearly_full()
     }
 
+    /// Bytes of linear memory it has.
+    pub fn memory(&self) -> usize {
+        self.store.data().limits.memory()
+    }
+
+    /// Fuel used since the call before, where the engine counts it.
+    pub fn fuel_used(&mut self) -> Option<u64> {
+        let left = self.store.get_fuel().ok()?;
+        let _ = self.store.set_fuel(FUEL);
+        Some(FUEL - left)
+    }
+
+    fn hook<T>(
+        &mut self,
+        budget: Duration,
+        call: impl FnOnce(&Guest, &mut Store<GuestState>) -> Option<wasmtime::Result<Result<T, GuestRefusal>>>,
+    ) -> Result<T, GuestFailure> {
+        self.calls_left = self.calls_left.saturating_sub(1);
+        let missing = || wasmtime::Error::msg("the plugin does not export this hook");
+        self.call(budget, |guest, store| call(guest, store).unwrap_or_else(|| Err(missing())))?.map_err(refused)
+    }
+
     fn call<T>(
         &mut self,
         budget: Duration,
-        call: impl FnOnce(&Router, &mut Store<GuestState>) -> wasmtime::Result<T>,
+        call: impl FnOnce(&Guest, &mut Store<GuestState>) -> wasmtime::Result<T>,
     ) -> Result<T, GuestFailure> {
         self.store.data_mut().begin_call();
         self.store.set_epoch_deadline(ticks(budget));
-        call(&self.router, &mut self.store).map_err(|e| classify(&self.store, &e))
+        call(&self.guest, &mut self.store).map_err(|e| classify(&self.store, &e))
     }
 }
 
@@ -159,14 +219,17 @@ fn classify(store: &Store<GuestState>, error: &wasmtime::Error) -> GuestFailure 
 }
 
 fn refused(refusal: GuestRefusal) -> GuestFailure {
-    let code = match refusal.code {
+    let detail = format!("{}: {}", code(refusal.code), cut(&refusal.detail, DETAIL_BYTES));
+    GuestFailure::new(FailureKind::PolicyError, detail)
+}
+
+fn code(code: ErrorCode) -> &'static str {
+    match code {
         ErrorCode::NoMatch => "no-match",
         ErrorCode::BadInput => "bad-input",
         ErrorCode::NotReady => "not-ready",
         ErrorCode::Other => "other",
-    };
-    let detail = format!("{code}: {}", cut(&refusal.detail, DETAIL_BYTES));
-    GuestFailure::new(FailureKind::PolicyError, detail)
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +270,7 @@ mod tests {
         let mut instance = Instance::ready(&blueprint).expect("ready");
         for _ in 0..3 {
             for _ in 0..=ticks(blueprint.setup_budget) {
-                blueprint.pre.engine().increment_epoch();
+                blueprint.pre.component().engine().increment_epoch();
             }
             instance.route(request(&[Some("1")]), Duration::from_millis(100)).expect("an answer");
         }

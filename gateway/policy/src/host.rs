@@ -1,195 +1,363 @@
-//! The handle the pipelines call.
+//! The handle that pipelines, operators and start-up hold.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{path::PathBuf, sync::Arc};
 
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tidegate_types::{
-    collection::Collection,
-    request::Facts,
-    route::{Access, Route, RouteSource, ShardSet, Topology},
+    route::{ShardId, Topology},
     settings::PolicySettings,
+    tenant::Tenants,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bindings::WIT_VERSION,
+    bindings::Directories,
+    control::{
+        Control, DirectorySource,
+        book::{Book, Plugin, configured},
+        follow::{Reload, Seen},
+        orders::{ControlError, Order, Upload},
+        report::PluginReport,
+        start,
+    },
     error::PolicyError,
     guard::{self, Placement, PlacementProbe},
-    inputs::Declared,
+    loader::{Artifacts, Environment, Loader},
     metrics::Metrics,
-    plugin::{Plugin, Reload},
-    status::{PluginState, PluginStatus},
+    recent::Recent,
+    recorder::Recorders,
+    recording::{Header, Recorder},
+    set::{PolicySet, Session},
+    signature::TrustedKeys,
+    vault::{State, Vault, rfc3339},
     watch,
 };
 
-/// What is to be routed.
-#[derive(Debug, Clone, Copy)]
-pub struct RouteQuery<'a> {
-    /// The request, for the inputs a policy declared.
-    pub facts: &'a Facts<'a>,
-    /// The collection.
-    pub collection: &'a Collection,
-    /// Read or write.
-    pub access: Access,
-    /// The canonical text of the row's shard key ([`Collection::shard_key_text`]); `None` where it
-    /// is unknown, as in a list without filters.
-    pub shard_key: Option<&'a str>,
+/// What a host is made of.
+pub struct Setup<'a> {
+    /// `[policies]`
+    pub settings: &'a PolicySettings,
+    /// The shards.
+    pub topology: Arc<Topology>,
+    /// The tenants.
+    pub tenants: Arc<Tenants>,
+    /// Knows where some rows are.
+    pub probe: Arc<dyn PlacementProbe>,
+    /// Reads directories.
+    pub directories: Arc<dyn DirectorySource>,
+    /// Whether what operators order is kept.
+    pub keeping: Keeping,
+    /// Where metrics go.
+    pub registry: &'a mut Registry,
 }
 
-/// Decides where requests go. Cheap to clone.
+/// Whether a host keeps what operators order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// In the state folder, which is then this process's alone.
+    Kept,
+    /// Nothing is read or written there: for a look at the configuration.
+    Nothing,
+}
+
+/// Decides about requests. Cheap to clone.
 #[derive(Clone)]
 pub struct PolicyHost {
-    inner: Arc<Inner>,
+    control: Arc<Control>,
+    seen: Arc<tokio::sync::Mutex<Seen>>,
 }
 
-struct Inner {
-    topology: Arc<Topology>,
-    probe: Arc<dyn PlacementProbe>,
-    metrics: Metrics,
-    /// `None`: routing is built in.
-    plugin: Option<Plugin>,
+impl Artifacts for Vault {
+    fn get(&self, digest: &str, engine: &str) -> Option<Vec<u8>> {
+        self.artifact(digest, engine)
+    }
+
+    fn keep(&self, digest: &str, engine: &str, code: &[u8]) {
+        if let Err(error) = self.keep_artifact(digest, engine, code) {
+            tracing::warn!(digest, %error, "compiled code is not kept: the next start compiles again");
+        }
+    }
 }
 
 impl PolicyHost {
-    /// Loads what is configured. Without a route hook, routing is built in. Compiling takes
-    /// milliseconds to seconds, so call it before serving. Existing keys are not looked at yet:
-    /// call [`PolicyHost::verify_placement`] once the shards can be asked.
+    /// Loads what is configured, or what operators promoted since. Hooks without a plugin are built in.
+    /// Compiling takes milliseconds to seconds, so call it before serving. Existing keys are not looked
+    /// at yet: call [`PolicyHost::verify_placement`] once the shards can be asked.
     ///
     /// # Errors
-    /// The configured plugin cannot be used.
-    pub fn start(
-        settings: &PolicySettings,
-        topology: Arc<Topology>,
-        probe: Arc<dyn PlacementProbe>,
-        registry: &mut Registry,
-    ) -> Result<Self, PolicyError> {
+    /// A configured plugin cannot be used.
+    pub async fn start(setup: Setup<'_>) -> Result<Self, PolicyError> {
+        let Setup { settings, topology, tenants, probe, directories, keeping, registry } = setup;
         let metrics = Metrics::register(registry);
-        let plugin = match &settings.route {
-            None => None,
-            Some(hook) => Some(Plugin::start(settings, hook, topology.clone(), &metrics)?),
+        let vault = vault(settings, keeping)?;
+        let state = match &vault {
+            Some(vault) => vault.load().map_err(|error| PolicyError::State(error.to_string()))?,
+            None => State::default(),
         };
-        Ok(Self { inner: Arc::new(Inner { topology, probe, metrics, plugin }) })
-    }
-
-    /// Where a request goes. At least one shard, all of them known. Never waits for anything but
-    /// the policy itself, which has a deadline.
-    ///
-    /// # Errors
-    /// The policy failed, and the request is a write or the operator's fallback is to refuse.
-    #[inline]
-    pub fn route(&self, query: &RouteQuery<'_>) -> Result<Route, PolicyError> {
-        let inner = &*self.inner;
-        match &inner.plugin {
-            Some(plugin) => plugin.route(query, &inner.topology, &inner.metrics),
-            None => {
-                inner.metrics.decided(RouteSource::BuiltIn);
-                Ok(Route { shards: built_in(&inner.topology, query), source: RouteSource::BuiltIn, generation: 0 })
-            }
+        let artifacts = vault.clone().map(|vault| vault as Arc<dyn Artifacts>);
+        let loader = Loader::new(settings, metrics.custom.clone(), artifacts);
+        let loader = Arc::new(loader.map_err(|refusal| PolicyError::Refused(Box::new(refusal)))?);
+        let copies = start::directories(settings, &*directories).await?;
+        let recorders = recorders(settings, &topology, &copies, keeping)?;
+        let environment = Environment { topology, tenants, directories: Arc::new(copies) };
+        let trusted = trusted(settings)?;
+        let recent = Recent::new();
+        let empty = PolicySet {
+            number: 0,
+            topology: environment.topology.clone(),
+            tenants: environment.tenants.clone(),
+            slots: [const { None }; 4],
+            columns: Arc::from([]),
+            metrics: metrics.clone(),
+            recent: recent.clone(),
+            recorders: recorders.clone(),
+        };
+        let control = Control {
+            current: ArcSwap::from_pointee(empty),
+            turn: tokio::sync::Mutex::new(()),
+            book: Mutex::new(Book::default()),
+            settings: ArcSwap::from_pointee(settings.clone()),
+            environment: ArcSwap::from_pointee(environment),
+            trusted: ArcSwap::from_pointee(trusted),
+            loader,
+            vault,
+            state: Mutex::new(state),
+            probe,
+            directories,
+            metrics,
+            recent,
+            recorders,
+        };
+        let book = control.fill(settings).await?;
+        {
+            let mut held = control.book.lock();
+            *held = book;
+            control.publish(&mut held);
+            control.save(&held).map_err(|error| PolicyError::State(error.message))?;
         }
+        let seen = Arc::new(tokio::sync::Mutex::new(control.stamps()));
+        Ok(Self { control: Arc::new(control), seen })
     }
 
-    /// What is loaded, one item for each hook.
+    /// The policies in use, for one request.
+    #[inline]
     #[must_use]
-    pub fn status(&self) -> Vec<PluginStatus> {
-        vec![
-            self.inner
-                .plugin
-                .as_ref()
-                .map_or_else(built_in_status, |plugin| plugin_status(plugin, &self.inner.metrics)),
-        ]
+    pub fn session(&self) -> Session {
+        Session(self.control.current.load_full())
     }
 
-    /// The generation in use; 0 is built-in routing.
+    /// The generation in use; 0 where everything is built in.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.inner.plugin.as_ref().map_or(0, |plugin| plugin.active().number)
+        self.control.current.load().number
+    }
+
+    /// Every plugin, and what is built in where a hook has none.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<PluginReport> {
+        self.control.reports()
+    }
+
+    /// One plugin.
+    #[must_use]
+    pub fn plugin(&self, name: &str) -> Option<PluginReport> {
+        self.control.report(&self.control.book.lock(), name)
+    }
+
+    /// Loads a version as the plugin's candidate.
+    ///
+    /// # Errors
+    /// It cannot be used, or not be kept.
+    pub async fn stage(&self, plugin: &str, upload: Upload, order: Order) -> Result<PluginReport, ControlError> {
+        self.control.stage(plugin, upload, &order).await
+    }
+
+    /// Asks the candidate what the version in use is asked, off the response path.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn shadow(&self, plugin: &str, order: Order) -> Result<PluginReport, ControlError> {
+        self.control.shadow(plugin, &order).await
+    }
+
+    /// Lets the candidate answer for 1 to 99 percent of the tenants; of the questions where there are none.
+    ///
+    /// # Errors
+    /// There is none, or it would look for existing keys elsewhere.
+    pub async fn canary(&self, plugin: &str, percent: u8, order: Order) -> Result<PluginReport, ControlError> {
+        self.control.canary(plugin, percent, &order).await
+    }
+
+    /// Takes the candidate into use.
+    ///
+    /// # Errors
+    /// There is none, or it would look for existing keys elsewhere.
+    pub async fn promote(&self, plugin: &str, order: Order) -> Result<PluginReport, ControlError> {
+        self.control.promote(plugin, &order).await
+    }
+
+    /// Takes the candidate back if it is at work, else goes back to the version before.
+    ///
+    /// # Errors
+    /// There is nothing to go back to.
+    pub async fn rollback(&self, plugin: &str, order: Order) -> Result<PluginReport, ControlError> {
+        self.control.rollback(plugin, &order).await
     }
 
     /// Asks for existing keys and checks that routing finds them where they are.
     pub async fn verify_placement(&self) -> Placement {
-        let keys = self.inner.probe.sample().await;
-        let host = self.clone();
-        let check = move || match &host.inner.plugin {
-            Some(plugin) => {
-                let generation = plugin.active();
-                guard::check(&keys, &host.inner.topology, |query| generation.evaluate(query))
-            }
-            None => guard::check(&keys, &host.inner.topology, |query| {
-                Ok::<_, std::convert::Infallible>(built_in(&host.inner.topology, query))
-            }),
-        };
-        match tokio::task::spawn_blocking(check).await {
+        let keys = self.control.probe.sample().await;
+        let set = self.control.current.load_full();
+        match tokio::task::spawn_blocking(move || guard::in_place(&keys, &set)).await {
             Ok(placement) => placement,
-            Err(stopped) => Placement::Moved { detail: format!("the check did not finish: {stopped}") },
+            Err(stopped) => Placement::Moved {
+                detail: format!("the check did not finish: {stopped}"),
+                collections: Vec::new(),
+            },
         }
     }
 
-    /// Looks at the plugin's file now, as [`PolicyHost::watch`] does when it changes.
+    /// Looks at the plugins' files now, as [`PolicyHost::watch`] does when they change.
     pub async fn reload(&self) -> Reload {
-        match &self.inner.plugin {
-            Some(plugin) => plugin.reload(&*self.inner.probe, &self.inner.metrics).await,
-            None => Reload::Unchanged,
-        }
+        self.control.reload(&self.seen).await
     }
 
-    /// Follows the plugin's file until `shutdown`: a replaced file becomes a new generation, a
-    /// broken one is refused and the old one stays.
+    /// Until `shutdown`: follows the plugins' files (a replaced one becomes a version in use, a broken one
+    /// is refused), renews directories, and takes versions out of use that misbehave.
     pub async fn watch(&self, shutdown: CancellationToken) {
-        match &self.inner.plugin {
-            Some(plugin) => watch::follow(plugin.file(), watch::LOOK_EVERY, shutdown, || self.reload()).await,
-            None => shutdown.cancelled().await,
+        let folder = self.control.settings.load().dir.clone();
+        let files = async {
+            match &folder {
+                Some(folder) => {
+                    let look = || self.control.stamps();
+                    watch::follow(folder, look, watch::LOOK_EVERY, shutdown.clone(), || self.reload()).await;
+                }
+                None => shutdown.cancelled().await,
+            }
+        };
+        tokio::join!(files, self.control.supervise(shutdown.clone()), self.control.renew(shutdown.clone()));
+    }
+
+    /// Takes another configuration into use. Plugins whose part of it is the same keep their versions, with
+    /// all they remember. Either everything is taken or nothing.
+    ///
+    /// # Errors
+    /// A plugin cannot be used with it, or would look for existing keys elsewhere.
+    pub async fn reconfigure(&self, settings: &PolicySettings, tenants: Arc<Tenants>) -> Result<(), PolicyError> {
+        let control = &*self.control;
+        let _turn = control.turn.lock().await;
+        let environment = control.environment.load_full();
+        let copies = start::directories(settings, &*control.directories).await?;
+        let same = *environment.tenants == *tenants && *environment.directories == copies;
+        let next = Environment { tenants, directories: Arc::new(copies), topology: environment.topology.clone() };
+        let trusted = trusted(settings)?;
+        let before = (control.environment.swap(Arc::new(next)), control.trusted.swap(Arc::new(trusted)));
+        match self.replaced(settings, same).await {
+            Ok(plugins) => {
+                control.settings.store(Arc::new(settings.clone()));
+                {
+                    let mut book = control.book.lock();
+                    book.plugins = plugins;
+                    control.publish(&mut book);
+                    control.save(&book).map_err(|error| PolicyError::State(error.message))?;
+                }
+                *self.seen.lock().await = control.stamps();
+                Ok(())
+            }
+            Err(error) => {
+                control.environment.store(before.0);
+                control.trusted.store(before.1);
+                Err(error)
+            }
         }
     }
-}
 
-/// Built-in routing: the hash of the shard key, or every shard where it is unknown.
-#[inline]
-pub(crate) fn built_in(topology: &Topology, query: &RouteQuery<'_>) -> ShardSet {
-    match query.shard_key {
-        Some(key) => ShardSet::from_slice(&[topology.shard_for_hash(Topology::hash_key(key))]),
-        None => topology.all(),
+    /// The plugins of another configuration.
+    async fn replaced(
+        &self,
+        settings: &PolicySettings,
+        same: bool,
+    ) -> Result<std::collections::BTreeMap<Arc<str>, Plugin>, PolicyError> {
+        let control = &*self.control;
+        let mut plugins = std::collections::BTreeMap::new();
+        for (name, hooks) in configured(settings) {
+            let unchanged = same && control.book.lock().plugins.get(&name).is_some_and(|known| known.hooks == hooks);
+            if unchanged {
+                continue;
+            }
+            let plugin = control.first(settings, name.clone(), hooks).await?;
+            let placed = control.placed(&plugin.active, control.current.load_full()).await;
+            if let Placement::Moved { detail, .. } = placed
+                && crate::control::arrive::moves(&plugin.hooks) == tidegate_types::settings::Moves::Refused
+            {
+                let refusal = crate::error::Refusal {
+                    origin: start::origin(settings, &name),
+                    digest: plugin.active.record.digest.clone(),
+                    reason: crate::error::RefusalReason::Placement,
+                    detail,
+                };
+                return Err(PolicyError::Refused(Box::new(refusal)));
+            }
+            plugins.insert(name, plugin);
+        }
+        // Only now, when nothing can fail any more.
+        let mut book = control.book.lock();
+        for name in configured(settings).into_keys() {
+            if !plugins.contains_key(&name)
+                && let Some(known) = book.plugins.remove(&name)
+            {
+                plugins.insert(name, known);
+            }
+        }
+        Ok(plugins)
     }
 }
 
-fn built_in_status() -> PluginStatus {
-    PluginStatus {
-        hook: "route".into(),
-        name: "built-in".into(),
-        title: "built-in hash routing".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        wit: WIT_VERSION.into(),
-        digest: String::new(),
-        generation: 0,
-        state: PluginState::None,
-        inputs: vec![Declared::ShardKey.describe()],
-        calls: 0,
-        memo_hits: 0,
-        errors: std::collections::BTreeMap::new(),
-        p50_ns: None,
-        p99_ns: None,
-        last_error: None,
+fn trusted(settings: &PolicySettings) -> Result<TrustedKeys, PolicyError> {
+    TrustedKeys::parse(&settings.trusted_keys).map_err(|error| PolicyError::State(format!("[policies] trusted_keys: {error}")))
+}
+
+/// The state folder, where there is anything to keep. One that cannot be written to is no reason not to
+/// serve; one that is another gateway's is.
+fn vault(settings: &PolicySettings, keeping: Keeping) -> Result<Option<Arc<Vault>>, PolicyError> {
+    use crate::vault::VaultError;
+    let dir: Option<PathBuf> = settings.state.clone().or_else(|| settings.dir.as_ref().map(|dir| dir.join(".state")));
+    let Some(dir) = dir.filter(|_| keeping == Keeping::Kept && !configured(settings).is_empty()) else {
+        return Ok(None);
+    };
+    match Vault::open(&dir) {
+        Ok(vault) => Ok(Some(Arc::new(vault))),
+        Err(error @ VaultError::Io { .. }) if settings.state.is_none() => {
+            tracing::warn!(%error, "plugins cannot be staged, and are compiled at every start: set [policies] state");
+            Ok(None)
+        }
+        Err(error) => Err(PolicyError::State(error.to_string())),
     }
 }
 
-fn plugin_status(plugin: &Plugin, metrics: &Metrics) -> PluginStatus {
-    let (generation, state) = plugin.newest();
-    let (description, stats) = (&generation.description, &generation.stats);
-    let memo_hits = metrics.decisions(RouteSource::Memo).get();
-    PluginStatus {
-        hook: "route".into(),
-        name: plugin.name().into(),
-        title: description.name.clone(),
-        version: description.version.clone(),
-        wit: WIT_VERSION.into(),
-        digest: description.digest.clone(),
-        generation: generation.number,
-        state,
-        inputs: description.inputs.iter().map(Declared::describe).collect(),
-        calls: stats.calls(),
-        memo_hits: memo_hits.saturating_sub(stats.memo_hits_before.load(Ordering::Relaxed)),
-        errors: stats.failures(),
-        p50_ns: stats.quantile_ns(0.5),
-        p99_ns: stats.quantile_ns(0.99),
-        last_error: stats.last_error(),
-    }
+fn recorders(
+    settings: &PolicySettings,
+    topology: &Topology,
+    directories: &Directories,
+    keeping: Keeping,
+) -> Result<Recorders, PolicyError> {
+    let Some(record) = settings.record.as_ref().filter(|_| keeping == Keeping::Kept) else {
+        return Ok(Recorders::default());
+    };
+    let shards = topology.all();
+    let name = |shard: &ShardId| topology.name(*shard).to_owned();
+    let region = |shard: &ShardId| Some((name(shard), topology.region(*shard)?.to_string()));
+    let copy = |(name, copy): (&String, &Arc<std::collections::HashMap<String, String>>)| {
+        (name.clone(), copy.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+    };
+    let header = Header {
+        shards: shards.iter().map(name).collect(),
+        regions: shards.iter().filter_map(region).collect(),
+        directories: directories.iter().map(copy).collect(),
+        at: rfc3339(std::time::SystemTime::now()),
+    };
+    let recorder = Recorder::open(record, header).map_err(|error| PolicyError::State(error.to_string()))?;
+    Ok(Recorders(Some(Arc::new(recorder))))
 }

@@ -1,42 +1,63 @@
-//! The policy host: WebAssembly components that decide which shards a request goes to.
+//! The policy host: WebAssembly components that decide whose a request is, where it goes, how its answer is
+//! kept, and what a change makes outdated.
 //!
 //! # Layout
-//! A request: [`host`] (the handle) -> `plugin` (the generation in use, the fallback) ->
-//! `generation` -> `inputs` (what the plugin declared) -> `memo` (earlier answers) ->
-//! `pool` (warm instances) -> `guest` (one call, its deadline, its failure).
+//! A request: [`host`] (the handle) -> [`set`] (the policies in use, held by a [`Session`]) -> `version` (one
+//! plugin's answers to one [`hook`]) -> `inputs` (what it declared) -> `memo` (earlier answers) -> `pool` (warm
+//! instances) -> `guest` (one call, its deadline, its failure) -> `verdict` (the answer, bounded).
 //!
-//! A new file: `watch` -> `plugin` -> `loader` (bytes to generation, on `engine` and `bindings`) ->
-//! [`guard`] (existing keys must stay where they are) -> swap.
+//! A new version: [`control`] -> `loader` (bytes to versions, on `engine`, `bindings`, `exports`, `description`) ->
+//! [`guard`] (existing keys must stay where they are) -> another set.
 //!
-//! What lasts of it: [`vault`] (plugins' bytes, what is in use, compiled code), [`recording`] (decisions, for
-//! replays). Who made a plugin: [`signature`].
+//! Beside the requests: `shadow` (a candidate compared), `recorder` (decisions written down), `recent` (keys for the
+//! guard). For authors: [`offline`]. In words: [`question`], `phrase`.
 //!
-//! What is seen of it: [`status`], [`metrics`], `stats`; [`error`] says what to change.
+//! What lasts: [`vault`] (plugins' bytes, what is in use, compiled code), [`recording`] (decisions, for replays).
+//! Who made a plugin: [`signature`].
+//!
+//! What is seen of it: [`control::report`], [`metrics`], `custom`, `stats`; [`error`] says what to change.
 //!
 //! This crate never sees hyper or PostgreSQL.
 
 mod bindings;
+pub mod control;
+mod custom;
+pub mod description;
 mod engine;
 pub mod error;
-mod generation;
+mod exports;
 pub mod guard;
 mod guest;
+pub mod hook;
 pub mod host;
 mod inputs;
 mod loader;
 mod memo;
 pub mod metrics;
-mod plugin;
+pub mod offline;
+mod phrase;
 mod pool;
+pub mod question;
+mod recent;
+mod recorder;
 pub mod recording;
+pub mod set;
+mod shadow;
 pub mod signature;
 mod stats;
-pub mod status;
 pub mod vault;
+mod verdict;
+mod version;
 mod watch;
 
+pub use control::{
+    DirectorySource,
+    follow::Reload,
+    orders::{Age, ControlError, ControlErrorKind, Order, Upload},
+    report::{PluginReport, PluginState},
+};
 pub use error::PolicyError;
 pub use guard::{PlacedKey, Placement, PlacementProbe};
-pub use host::{PolicyHost, RouteQuery};
-pub use plugin::Reload;
-pub use status::PluginStatus;
+pub use hook::Hook;
+pub use host::{Keeping, PolicyHost, Setup};
+pub use set::{RouteQuery, Session};

@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use tidegate_types::{
-    collection::CollectionId,
-    request::TenantId,
-    route::{Access, ShardSet},
-};
+use tidegate_types::{collection::CollectionId, policy::Who, route::Access};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Answers that are remembered, a power of two. Each costs about 100 bytes and its inputs.
@@ -35,9 +31,10 @@ enum Fit {
 impl MemoKey {
     /// A key without inputs yet.
     #[inline]
-    pub fn new(tenant: TenantId, collection: CollectionId, access: Access) -> Self {
+    pub fn new(who: Who, collection: CollectionId, access: Access) -> Self {
         let mut key = Self { bytes: [0; MAX_KEY_BYTES], length: 0, fit: Fit::Whole };
-        key.append(&tenant.0.to_le_bytes());
+        key.append(&who.tenant.0.to_le_bytes());
+        key.append(&who.class.0.to_le_bytes());
         key.append(&collection.0.to_le_bytes());
         key.append(match access {
             Access::Read => b"r",
@@ -66,6 +63,12 @@ impl MemoKey {
         }
     }
 
+    /// A number that spreads keys evenly; of what fits, where not everything does.
+    #[inline]
+    pub fn spread(&self) -> u64 {
+        xxh3_64(&self.bytes[..self.length])
+    }
+
     /// The bytes, if they are all there.
     #[inline]
     fn bytes(&self) -> Option<&[u8]> {
@@ -73,18 +76,18 @@ impl MemoKey {
     }
 }
 
-struct Answer {
+struct Answer<A> {
     key: Box<[u8]>,
-    shards: ShardSet,
+    answer: A,
 }
 
 /// A bounded table of answers of one generation: two possible slots for each key, no lock.
 /// A new answer displaces one of the two at random where both are taken.
-pub struct Memo {
-    slots: Box<[ArcSwapOption<Answer>]>,
+pub struct Memo<A> {
+    slots: Box<[ArcSwapOption<Answer<A>>]>,
 }
 
-impl Memo {
+impl<A: Clone> Memo<A> {
     /// An empty table.
     pub fn new() -> Self {
         Self { slots: (0..SLOTS).map(|_| ArcSwapOption::empty()).collect() }
@@ -92,21 +95,21 @@ impl Memo {
 
     /// The answer given before for this key.
     #[inline]
-    pub fn get(&self, key: &MemoKey) -> Option<ShardSet> {
+    pub fn get(&self, key: &MemoKey) -> Option<A> {
         let key = key.bytes()?;
         places(key).into_iter().find_map(|place| {
             let slot = self.slots[place].load();
-            slot.as_ref().filter(|answer| *answer.key == *key).map(|answer| answer.shards.clone())
+            slot.as_ref().filter(|known| *known.key == *key).map(|known| known.answer.clone())
         })
     }
 
     /// Remembers an answer.
-    pub fn put(&self, key: &MemoKey, shards: &ShardSet) {
+    pub fn put(&self, key: &MemoKey, answer: &A) {
         let Some(key) = key.bytes() else { return };
         let places = places(key);
         let free = places.into_iter().find(|place| self.slots[*place].load().is_none());
         let place = free.unwrap_or(places[usize::from(fastrand::bool())]);
-        self.slots[place].store(Some(Arc::new(Answer { key: key.into(), shards: shards.clone() })));
+        self.slots[place].store(Some(Arc::new(Answer { key: key.into(), answer: answer.clone() })));
     }
 }
 
@@ -120,12 +123,12 @@ fn places(key: &[u8]) -> [usize; 2] {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_types::route::ShardId;
+    use tidegate_types::route::{ShardId, ShardSet};
 
     use super::*;
 
     fn key(access: Access, inputs: &[Option<&str>]) -> MemoKey {
-        let mut key = MemoKey::new(TenantId::SHARED, CollectionId(7), access);
+        let mut key = MemoKey::new(Who::SHARED, CollectionId(7), access);
         inputs.iter().for_each(|input| key.push(*input));
         key
     }

@@ -2,66 +2,108 @@
 
 use std::{
     cell::Cell,
+    collections::HashMap,
     num::NonZeroUsize,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
 use parking_lot::Mutex;
+use tidegate_types::{settings::Isolation, tenant::TenantId};
 
 use crate::guest::Instance;
 
 /// Instances kept by each stack. More than one only when calls of several threads met there.
 const PER_STACK: usize = 4;
+/// Tenants of whom instances are kept.
+const TENANTS: usize = 64;
 
-/// Stacks of warm instances, about one for each thread that calls, so that their locks are hardly
-/// ever contended and a thread finds the instance that is in its processor's cache.
-pub struct Pool {
-    stacks: Box<[Mutex<Vec<Instance>>]>,
+/// Where the warm instances of a version are.
+pub enum Pool {
+    /// Anybody's: one stack for about each thread that calls, so that their locks are hardly ever
+    /// contended and a thread finds the instance that is in its processor's cache.
+    Shared(Box<[Mutex<Vec<Instance>>]>),
+    /// One of each tenant.
+    PerTenant(Mutex<HashMap<TenantId, Instance>>),
+    /// Nobody's: every call makes its own.
+    Fresh,
 }
 
 impl Pool {
     /// An empty pool for this machine.
-    pub fn new() -> Self {
-        let stacks = thread::available_parallelism().map_or(4, NonZeroUsize::get).clamp(1, 32);
-        Self { stacks: (0..stacks).map(|_| Mutex::new(Vec::with_capacity(PER_STACK))).collect() }
-    }
-
-    /// How many stacks there are: enough warm instances to begin with.
-    pub fn width(&self) -> usize {
-        self.stacks.len()
-    }
-
-    /// A warm instance, of this thread's stack if there is one, else of any stack that is free.
-    pub fn take(&self) -> Option<Instance> {
-        let own = self.own();
-        if let Some(instance) = self.stacks[own].lock().pop() {
-            return Some(instance);
+    pub fn new(isolation: Isolation) -> Self {
+        match isolation {
+            Isolation::Shared => {
+                let stacks = thread::available_parallelism().map_or(4, NonZeroUsize::get).clamp(1, 32);
+                Self::Shared((0..stacks).map(|_| Mutex::new(Vec::with_capacity(PER_STACK))).collect())
+            }
+            Isolation::PerTenant => Self::PerTenant(Mutex::default()),
+            Isolation::Fresh => Self::Fresh,
         }
-        self.others(own).find_map(|stack| stack.try_lock()?.pop())
+    }
+
+    /// What instances may be used for.
+    pub fn isolation(&self) -> Isolation {
+        match self {
+            Self::Shared(_) => Isolation::Shared,
+            Self::PerTenant(_) => Isolation::PerTenant,
+            Self::Fresh => Isolation::Fresh,
+        }
+    }
+
+    /// How many warm instances are enough to begin with.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Shared(stacks) => stacks.len(),
+            Self::PerTenant(_) | Self::Fresh => 0,
+        }
+    }
+
+    /// A warm instance that this tenant's call may use.
+    pub fn take(&self, tenant: TenantId) -> Option<Instance> {
+        match self {
+            Self::Shared(stacks) => {
+                let own = slot() % stacks.len();
+                if let Some(instance) = stacks[own].lock().pop() {
+                    return Some(instance);
+                }
+                let others = stacks.iter().enumerate().filter(|(i, _)| *i != own);
+                others.into_iter().find_map(|(_, stack)| stack.try_lock()?.pop())
+            }
+            Self::PerTenant(kept) => kept.lock().remove(&tenant),
+            Self::Fresh => None,
+        }
     }
 
     /// Keeps an instance for later calls; drops it where enough are warm already.
-    pub fn put(&self, instance: Instance) {
-        let mut stack = self.stacks[self.own()].lock();
-        if stack.len() < PER_STACK {
-            stack.push(instance);
+    pub fn put(&self, tenant: TenantId, instance: Instance) {
+        match self {
+            Self::Shared(stacks) => {
+                let mut stack = stacks[slot() % stacks.len()].lock();
+                if stack.len() < PER_STACK {
+                    stack.push(instance);
+                }
+            }
+            Self::PerTenant(kept) => {
+                let mut kept = kept.lock();
+                if kept.len() >= TENANTS && !kept.contains_key(&tenant) {
+                    // Any: the map's order is as good as random.
+                    let other = kept.keys().next().copied();
+                    other.and_then(|other| kept.remove(&other));
+                }
+                kept.insert(tenant, instance);
+            }
+            Self::Fresh => {}
         }
     }
 
     /// Puts a first instance onto every stack.
     pub fn fill(&self, instances: Vec<Instance>) {
-        for (stack, instance) in self.stacks.iter().zip(instances) {
-            stack.lock().push(instance);
+        if let Self::Shared(stacks) = self {
+            for (stack, instance) in stacks.iter().zip(instances) {
+                stack.lock().push(instance);
+            }
         }
-    }
-
-    fn own(&self) -> usize {
-        slot() % self.stacks.len()
-    }
-
-    fn others(&self, own: usize) -> impl Iterator<Item = &Mutex<Vec<Instance>>> {
-        self.stacks.iter().enumerate().filter(move |(i, _)| *i != own).map(|(_, stack)| stack)
     }
 }
 

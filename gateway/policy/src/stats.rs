@@ -31,18 +31,43 @@ impl Durations {
         self.0.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
     }
 
+    fn counts(&self) -> Vec<u64> {
+        self.0.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect()
+    }
+
     /// The upper bound of the bucket in which this part of the calls lies.
     fn quantile_ns(&self, part: f64) -> Option<u64> {
-        let counts: Vec<u64> = self.0.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
-        let total: u64 = counts.iter().sum();
-        let mut seen = 0;
-        (0_u64..).zip(counts).find_map(|(bucket, count)| {
-            seen += count;
-            let (octave, within) = (bucket / PER_OCTAVE, bucket % PER_OCTAVE);
-            (total > 0 && seen as f64 >= part * total as f64)
-                .then(|| (1 << octave) + ((within + 1) << octave) / PER_OCTAVE)
-        })
+        quantile_of(&self.counts(), part)
     }
+}
+
+fn quantile_of(counts: &[u64], part: f64) -> Option<u64> {
+    let total: u64 = counts.iter().sum();
+    let mut seen = 0;
+    (0_u64..).zip(counts).find_map(|(bucket, count)| {
+        seen += count;
+        let (octave, within) = (bucket / PER_OCTAVE, bucket % PER_OCTAVE);
+        (total > 0 && seen as f64 >= part * total as f64)
+            .then(|| (1 << octave) + ((within + 1) << octave) / PER_OCTAVE)
+    })
+}
+
+/// A point in a version's life.
+#[derive(Default)]
+pub struct Mark {
+    durations: Vec<u64>,
+    failures: u64,
+}
+
+/// What happened since a [`Mark`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Calls that reached the guest.
+    pub calls: u64,
+    /// Of those, or instead of those, that failed.
+    pub failed: u64,
+    /// 99th percentile of the calls' duration.
+    pub p99: Option<Duration>,
 }
 
 /// How many calls in a row must run out of time before the policy is left alone for a while.
@@ -63,6 +88,7 @@ pub struct Stats {
     deadlines_in_a_row: AtomicU32,
     left_alone_until_ms: AtomicU64,
     next_log_ms: AtomicU64,
+    unstable: AtomicU64,
 }
 
 impl Stats {
@@ -77,6 +103,7 @@ impl Stats {
             deadlines_in_a_row: AtomicU32::new(0),
             left_alone_until_ms: AtomicU64::new(0),
             next_log_ms: AtomicU64::new(0),
+            unstable: AtomicU64::new(0),
         }
     }
 
@@ -116,6 +143,35 @@ impl Stats {
         }
         *self.last_error.lock() = Some(format!("{}: {}", failure.kind.as_str(), failure.detail));
         Report::Log
+    }
+
+    /// Notes a question that was answered in two ways. Says whether it was the first.
+    pub fn unstable(&self) -> bool {
+        self.unstable.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// Questions that were answered in two ways.
+    pub fn unstable_answers(&self) -> u64 {
+        self.unstable.load(Ordering::Relaxed)
+    }
+
+    /// What happened so far, to tell later what happened since.
+    pub fn mark(&self) -> Mark {
+        Mark { durations: self.durations.counts(), failures: self.failed_calls() }
+    }
+
+    /// Failures, but for those that are the machine's.
+    fn failed_calls(&self) -> u64 {
+        FailureKind::ALL.iter().filter(|kind| **kind != FailureKind::Capacity).map(|kind| self.failures[*kind as usize].load(Ordering::Relaxed)).sum()
+    }
+
+    /// What happened since a mark.
+    pub fn since(&self, mark: &Mark) -> Window {
+        let counts = self.durations.counts();
+        let then = mark.durations.iter().copied().chain(std::iter::repeat(0));
+        let passed: Vec<u64> = counts.iter().zip(then).map(|(now, then)| now.saturating_sub(then)).collect();
+        let failed = self.failed_calls().saturating_sub(mark.failures);
+        Window { calls: passed.iter().sum(), failed, p99: quantile_of(&passed, 0.99).map(Duration::from_nanos) }
     }
 
     /// Calls that reached the guest.

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::plugin::{Reload, Stamp};
+use crate::control::follow::Reload;
 
 /// How long a folder must be quiet before it is looked at: `cp` writes in pieces.
 const QUIET: Duration = Duration::from_millis(200);
@@ -20,19 +20,21 @@ const QUIET: Duration = Duration::from_millis(200);
 /// replaced folder takes its watch with it.
 pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Calls `reload` at first, then whenever the file may have changed, until `shutdown`.
-pub async fn follow<F: Future<Output = Reload>>(
-    file: &Path,
+/// Calls `reload` at first, then whenever a file of the folder may have changed, until `shutdown`. `look`
+/// tells contents of the files apart without reading them.
+pub async fn follow<L: PartialEq, F: Future<Output = Reload>>(
+    folder: &Path,
+    look: impl Fn() -> L,
     look_every: Duration,
     shutdown: CancellationToken,
     reload: impl Fn() -> F,
 ) {
     let (changed, mut changes) = mpsc::channel(1);
     // Lives as long as this call; dropping it ends its thread.
-    let _watcher = watcher(file, changed, look_every);
+    let _watcher = watcher(folder, changed, look_every);
     let mut looks = interval(look_every);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last_look = Stamp::of(file).ok();
+    let mut last_look = look();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -40,8 +42,9 @@ pub async fn follow<F: Future<Output = Reload>>(
             _ = looks.tick() => {
                 // Without an event there is no telling whether a copy is complete: wait until two
                 // looks agree. `reload` itself ignores what it has seen already.
-                let look = Stamp::of(file).ok();
-                if std::mem::replace(&mut last_look, look) != look {
+                let now = look();
+                if now != last_look {
+                    last_look = now;
                     continue;
                 }
             }
@@ -50,9 +53,8 @@ pub async fn follow<F: Future<Output = Reload>>(
     }
 }
 
-/// Watches the file's folder: a rename over the file replaces what a watch of the file would hold.
-fn watcher(file: &Path, changed: mpsc::Sender<()>, look_every: Duration) -> Option<Debouncer<RecommendedWatcher>> {
-    let folder = file.parent()?;
+/// Watches the folder: a rename over a file replaces what a watch of the file would hold.
+fn watcher(folder: &Path, changed: mpsc::Sender<()>, look_every: Duration) -> Option<Debouncer<RecommendedWatcher>> {
     let notice = move |events: DebounceEventResult| {
         // Events that go on are a copy under way; the last one comes when it is quiet.
         let settled = |events: &[notify_debouncer_mini::DebouncedEvent]| {
@@ -82,6 +84,7 @@ mod tests {
     use tokio::{sync::Notify, time::timeout};
 
     use super::*;
+    use crate::control::follow::Stamp;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -102,7 +105,8 @@ mod tests {
             }
         };
         let shutdown = CancellationToken::new();
-        let follow = follow(file, look_every, shutdown.clone(), reload);
+        let folder = file.parent().expect("a folder");
+        let follow = follow(folder, || Stamp::of(file).ok(), look_every, shutdown.clone(), reload);
         let test = async {
             timeout(Duration::from_secs(30), followed).await.expect("the change is noticed");
             shutdown.cancel();

@@ -137,6 +137,8 @@ pub mod codes {
     pub const STARTING: &str = "TG014";
     /// The request was not answered in time.
     pub const DEADLINE: &str = "TG015";
+    /// The request belongs to no tenant that may be served.
+    pub const TENANT: &str = "TG016";
     /// The admin API: no plugin of this name.
     pub const UNKNOWN_PLUGIN: &str = "TG020";
     /// The admin API: the plugin has no staged version.

@@ -1,0 +1,140 @@
+//! From bytes to a version that may be used.
+
+use std::{io, path::Path, sync::Arc};
+
+use tidegate_types::settings::{HookSettings, Moves};
+
+use super::{
+    Control,
+    book::{Loaded, Plugin},
+};
+use crate::{
+    error::{Refusal, RefusalReason},
+    guard::{self, Placement},
+    hook::Hook,
+    loader::{self, Environment},
+    set::PolicySet,
+    signature::{Signed, TrustedKeys},
+    vault::VersionRecord,
+};
+
+/// Bytes of a plugin's file. The largest of the known toolchains makes 18 MB.
+pub const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// A version that wants to be used.
+#[derive(Clone)]
+pub struct Arrival {
+    /// The plugin's name.
+    pub plugin: Arc<str>,
+    /// The hooks it is configured for.
+    pub hooks: Vec<(Hook, HookSettings)>,
+    /// Where it comes from, for messages.
+    pub origin: String,
+    /// Its bytes.
+    pub wasm: Arc<[u8]>,
+    /// The configuration it came with.
+    pub config: Option<serde_json::Value>,
+    /// Its signature.
+    pub signature: Option<String>,
+    /// The version that it must not be older than.
+    pub at_least: Option<String>,
+}
+
+impl Arrival {
+    fn refusal(&self, reason: RefusalReason, detail: impl Into<String>) -> Refusal {
+        Refusal { origin: self.origin.clone(), digest: loader::digest(&self.wasm), reason, detail: detail.into() }
+    }
+}
+
+impl Control {
+    /// Loads a version away from the request threads. A panic, which only a bug of a parser of the file
+    /// could cause, refuses the version instead of ending whoever asked.
+    pub async fn load(&self, arrival: Arrival, environment: Arc<Environment>) -> Result<Loaded, Refusal> {
+        let (loader, trusted) = (self.loader.clone(), self.trusted.load_full());
+        let stopped = arrival.clone();
+        tokio::task::spawn_blocking(move || load(&loader, &trusted, &arrival, &environment)).await.unwrap_or_else(
+            |error| Err(stopped.refusal(RefusalReason::Invalid, format!("loading it did not finish: {error}"))),
+        )
+    }
+
+    /// Checks that a version's routes keep existing keys where they are.
+    pub async fn placed(&self, loaded: &Loaded, set: Arc<PolicySet>) -> Placement {
+        let Some(version) = loaded.version(Hook::Route).cloned() else { return Placement::Kept { checked: 0 } };
+        let keys = self.probe.sample().await;
+        let recent = self.recent.keys();
+        let check = move || guard::replay(&keys, &recent, &set, &version);
+        match tokio::task::spawn_blocking(check).await {
+            Ok(placement) => placement,
+            Err(error) => Placement::Moved {
+                detail: format!("the check did not finish: {error}"),
+                collections: Vec::new(),
+            },
+        }
+    }
+}
+
+/// Whether moves are allowed for good.
+pub fn moves(hooks: &[(Hook, HookSettings)]) -> Moves {
+    let route = hooks.iter().find(|(hook, _)| *hook == Hook::Route);
+    route.map_or(Moves::Refused, |(_, settings)| settings.moves)
+}
+
+fn load(
+    loader: &loader::Loader,
+    trusted: &TrustedKeys,
+    arrival: &Arrival,
+    environment: &Environment,
+) -> Result<Loaded, Refusal> {
+    let refused = |(reason, detail)| arrival.refusal(reason, detail);
+    let compiled = loader.compile(&arrival.wasm).map_err(refused)?;
+    let uses = Plugin::uses(&arrival.hooks, arrival.config.as_ref());
+    let versions = loader.versions(&arrival.plugin, &compiled, &uses, environment).map_err(refused)?;
+    let Some(description) = versions.first().map(|version| version.description.clone()) else {
+        return Err(arrival.refusal(RefusalReason::World, "it is configured for no hook"));
+    };
+    let signed = Signed {
+        digest: &description.digest,
+        name: &description.name,
+        version: &description.version,
+        wit: &description.wit,
+        hooks: description.hooks.iter().map(|hook| hook.hook.as_str()).collect(),
+    };
+    trusted
+        .verify(&signed, arrival.signature.as_deref())
+        .map_err(|error| arrival.refusal(RefusalReason::Signature, error.to_string()))?;
+    if let Some(newest) = &arrival.at_least
+        && older(&description.version, newest)
+    {
+        let detail = format!("it is version {}, and {newest} was in use before", description.version);
+        return Err(arrival.refusal(RefusalReason::Downgrade, detail));
+    }
+    let record = VersionRecord {
+        digest: description.digest.clone(),
+        config: arrival.config.clone(),
+        name: description.name.clone(),
+        version: description.version.clone(),
+        signature: arrival.signature.clone(),
+    };
+    Ok(Loaded { record, versions: versions.into_iter().map(Arc::new).collect() })
+}
+
+/// Whether both are semantic versions and the first is older.
+pub fn older(version: &str, than: &str) -> bool {
+    match (semver::Version::parse(version), semver::Version::parse(than)) {
+        (Ok(version), Ok(than)) => version < than,
+        _ => false,
+    }
+}
+
+/// Reads a file within its limit.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn read(file: &Path) -> Result<Vec<u8>, String> {
+    use io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|e| format!("it cannot be read: {e}"))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES { Err("it is larger than 64 MiB".into()) } else { Ok(bytes) }
+}
