@@ -82,7 +82,7 @@ fn metrics(serving: &Serving) -> Result<Reply, Refusal> {
 
 fn plugins(serving: &Serving) -> Result<Reply, Refusal> {
     let policies = serving.gateway.policies();
-    reply::json(&json!({ "generation": policies.generation(), "plugins": policies.status() }))
+    reply::json(&json!({ "generation": policies.generation(), "plugins": policies.plugins() }))
 }
 
 /// The pools of every shard in one list, each naming its shard.

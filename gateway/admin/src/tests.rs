@@ -1,6 +1,6 @@
 //! Behaviour of the listener over real sockets.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
@@ -8,13 +8,17 @@ use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tidegate_cache::Cache;
 use tidegate_pipeline::{Gateway, GatewayParts};
-use tidegate_policy::{PlacedKey, PlacementProbe, PolicyHost};
+use tidegate_policy::{DirectorySource, Keeping, PlacedKey, PlacementProbe, PolicyHost, Setup};
 use tidegate_store::Store;
 use tidegate_types::{
-    collection::Collections,
+    collection::{CollectionId, Collections},
     epoch::Epochs,
     route::Topology,
-    settings::{AdminSettings, CacheSettings, PolicySettings, PoolSettings, PoolsSettings, Secret, ShardSettings},
+    settings::{
+        AdminSettings, CacheSettings, DirectorySettings, PolicySettings, PoolSettings, PoolsSettings, Secret,
+        ShardSettings,
+    },
+    tenant::Tenants,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -30,10 +34,22 @@ impl PlacementProbe for NoRows {
     fn sample(&self) -> BoxFuture<'_, Vec<PlacedKey>> {
         Box::pin(async { Vec::new() })
     }
+
+    fn moved(&self, _: &[CollectionId]) {}
+}
+
+impl DirectorySource for NoRows {
+    fn load<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a DirectorySettings,
+    ) -> BoxFuture<'a, Result<HashMap<String, String>, String>> {
+        Box::pin(async { Ok(HashMap::new()) })
+    }
 }
 
 /// A gateway over two shards where nobody listens: what the admin listener shows must not need them.
-fn gateway(registry: &mut Registry) -> Gateway {
+async fn gateway(registry: &mut Registry) -> Gateway {
     let second = std::time::Duration::from_secs(1);
     let pool = PoolSettings { min: 0, max: 2, wait_timeout: second, statement_timeout: second };
     let shards: IndexMap<String, ShardSettings> = ["a", "b"]
@@ -50,10 +66,20 @@ fn gateway(registry: &mut Registry) -> Gateway {
     let store = Store::new(&shards, &pools, topology.clone(), epochs.clone(), registry).expect("a store");
     let cache = CacheSettings { l1_bytes: 1 << 20, buckets: 64, max_entry_bytes: 1 << 10, ttl_jitter: 0.0 };
     let policies = PolicySettings { max_memory_bytes: 1 << 20, call_timeout: second, ..PolicySettings::default() };
+    let setup = Setup {
+        settings: &policies,
+        topology: topology.clone(),
+        tenants: Arc::new(Tenants::none(&topology)),
+        probe: Arc::new(NoRows),
+        directories: Arc::new(NoRows),
+        keeping: Keeping::Nothing,
+        registry,
+    };
+    let policies = PolicyHost::start(setup).await.expect("built-in routing");
     Gateway::new(GatewayParts {
         collections: Arc::new(Collections::default()),
         cache: Cache::new(&cache, 2, epochs, registry),
-        policies: PolicyHost::start(&policies, topology.clone(), Arc::new(NoRows), registry).expect("built-in routing"),
+        policies,
         topology,
         store,
         metrics: Gateway::metrics(registry),
@@ -84,7 +110,7 @@ impl Admin {
     async fn serving(listen: &str, token: Option<&str>) -> Self {
         let admin = Self::start(listen, token).await;
         let mut registry = Registry::default();
-        let gateway = gateway(&mut registry);
+        let gateway = gateway(&mut registry).await;
         admin.state.ready(gateway, registry);
         admin
     }

@@ -3,6 +3,7 @@
 use tidegate_policy::RouteQuery;
 use tidegate_types::{
     collection::Collection,
+    policy::Who,
     problem::{Problem, ProblemKind, codes},
     query::ListQuery,
     request::{Facts, WriteAction, WriteRequest},
@@ -19,7 +20,8 @@ pub(crate) fn resolve(
     access: Access,
     shard_key: Option<&str>,
 ) -> Result<Route, Problem> {
-    parts.policies.route(&RouteQuery { facts, collection, access, shard_key }).map_err(|error| error.into_problem())
+    let query = RouteQuery { facts, collection, access, shard_key };
+    parts.policies.session().route(Who::SHARED, &query).map_err(|error| error.into_problem())
 }
 
 /// The shards a list asks: one where equality filters name the shard key.

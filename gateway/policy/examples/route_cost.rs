@@ -2,17 +2,25 @@
 //!
 //! `cargo run --release -p tidegate-policy --example route_cost`
 
-use std::{hint::black_box, path::Path, sync::Arc, time::Duration, time::Instant};
+use std::{
+    collections::HashMap,
+    hint::black_box,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use prometheus_client::registry::Registry;
-use tidegate_policy::{PlacedKey, PlacementProbe, PolicyHost, RouteQuery};
+use tidegate_policy::{DirectorySource, Keeping, PlacedKey, PlacementProbe, PolicyHost, RouteQuery, Setup};
 use tidegate_types::{
     collection::{Collection, CollectionId, Mode, Visibility, WriteReach},
+    policy::Who,
     request::Facts,
     route::{Access, Topology},
-    settings::{HookSettings, Moves, PolicySettings, RouteFallback},
+    settings::{DirectorySettings, Grant, HookSettings, Moves, PolicySettings, RouteFallback},
+    tenant::Tenants,
 };
 
 /// Keys that are asked again and again: the memo holds them all.
@@ -26,6 +34,18 @@ impl PlacementProbe for NoKeys {
     fn sample(&self) -> BoxFuture<'_, Vec<PlacedKey>> {
         Box::pin(async { Vec::new() })
     }
+
+    fn moved(&self, _: &[CollectionId]) {}
+}
+
+impl DirectorySource for NoKeys {
+    fn load<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a DirectorySettings,
+    ) -> BoxFuture<'a, Result<HashMap<String, String>, String>> {
+        Box::pin(async { Ok(HashMap::new()) })
+    }
 }
 
 fn host(plugin: Option<&str>) -> PolicyHost {
@@ -34,16 +54,28 @@ fn host(plugin: Option<&str>) -> PolicyHost {
         config: serde_json::json!({}),
         fallback: RouteFallback::Refuse,
         moves: Moves::Refused,
+        grants: Grant::USUAL.to_vec(),
+        isolation: None,
     };
     let settings = PolicySettings {
         dir: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist")),
         route: plugin.map(hook),
-        max_memory_bytes: 16 << 20,
-        call_timeout: Duration::from_millis(10),
+        ..PolicySettings::default()
     };
     let topology = Arc::new(Topology::new(["a", "b"].map(Arc::from)));
-    match PolicyHost::start(&settings, topology, Arc::new(NoKeys), &mut Registry::default()) {
-        Ok(host) => host,
+    let setup = Setup {
+        settings: &settings,
+        tenants: Arc::new(Tenants::none(&topology)),
+        topology,
+        probe: Arc::new(NoKeys),
+        directories: Arc::new(NoKeys),
+        keeping: Keeping::Nothing,
+        registry: &mut Registry::default(),
+    };
+    let started = tokio::runtime::Runtime::new().map(|runtime| runtime.block_on(PolicyHost::start(setup)));
+    match started {
+        Ok(Ok(host)) => host,
+        Ok(Err(error)) => panic!("{error}"),
         Err(error) => panic!("{error}"),
     }
 }
@@ -82,7 +114,7 @@ fn measure(host: &PolicyHost, keys: &[String], rounds_over_same_keys: Keys) -> f
         for key in keys {
             let query =
                 RouteQuery { facts: &facts, collection: &collection, access: Access::Read, shard_key: Some(key) };
-            if let Err(error) = black_box(host.route(black_box(&query))) {
+            if let Err(error) = black_box(host.session().route(Who::SHARED, black_box(&query))) {
                 panic!("{error}");
             }
         }
@@ -112,7 +144,7 @@ fn main() {
         let host = host(Some(plugin));
         let memo = measure(&host, &few, Keys::Again);
         let asked = measure(&host, &many, Keys::Once);
-        println!("{plugin}, {} input(s)", host.status()[0].inputs.len());
+        println!("{plugin}, {} input(s)", host.plugins()[0].active.hooks[0].inputs.len());
         println!("  remembered            {memo:8.0} ns  {:6.1} x native (target: at most 150 ns)", memo / native);
         println!("  asked                 {asked:8.0} ns  {:6.1} x native (target: at most 2000 ns)", asked / native);
     }

@@ -7,9 +7,7 @@ use std::{
     time::Duration,
 };
 
-use wasmtime::{
-    Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, component::Component,
-};
+use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, component::Component};
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// How often the epoch advances: the resolution of deadlines.

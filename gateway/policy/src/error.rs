@@ -61,7 +61,9 @@ impl PolicyError {
                 .hint("Check the host name, header or credential that names the tenant.");
         }
         let message = match self {
-            Self::Call { hook: Hook::Classify, .. } => "The classification policy failed: whose request this is, is unknown",
+            Self::Call { hook: Hook::Classify, .. } => {
+                "The classification policy failed: whose request this is, is unknown"
+            }
             _ => "The routing policy failed and this request is not safe to answer without it",
         };
         let problem = Problem::new(ProblemKind::PolicyUnavailable, codes::POLICY_UNAVAILABLE, message);

@@ -197,12 +197,7 @@ fn ask(version: &Version, set: &PolicySet, who: Who, query: &RouteQuery<'_>) -> 
     }
 }
 
-fn asked<T>(
-    collection: &Collection,
-    shard_key: &str,
-    access: Access,
-    route: impl FnOnce(&RouteQuery<'_>) -> T,
-) -> T {
+fn asked<T>(collection: &Collection, shard_key: &str, access: Access, route: impl FnOnce(&RouteQuery<'_>) -> T) -> T {
     let path = format!("/v1/{}/{}", collection.name, utf8_percent_encode(shard_key, NON_ALPHANUMERIC));
     let headers = http::HeaderMap::new();
     let method = if access == Access::Write { http::Method::PATCH } else { http::Method::GET };

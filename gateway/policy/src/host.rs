@@ -212,10 +212,9 @@ impl PolicyHost {
         let set = self.control.current.load_full();
         match tokio::task::spawn_blocking(move || guard::in_place(&keys, &set)).await {
             Ok(placement) => placement,
-            Err(stopped) => Placement::Moved {
-                detail: format!("the check did not finish: {stopped}"),
-                collections: Vec::new(),
-            },
+            Err(stopped) => {
+                Placement::Moved { detail: format!("the check did not finish: {stopped}"), collections: Vec::new() }
+            }
         }
     }
 
@@ -316,7 +315,8 @@ impl PolicyHost {
 }
 
 fn trusted(settings: &PolicySettings) -> Result<TrustedKeys, PolicyError> {
-    TrustedKeys::parse(&settings.trusted_keys).map_err(|error| PolicyError::State(format!("[policies] trusted_keys: {error}")))
+    TrustedKeys::parse(&settings.trusted_keys)
+        .map_err(|error| PolicyError::State(format!("[policies] trusted_keys: {error}")))
 }
 
 /// The state folder, where there is anything to keep. One that cannot be written to is no reason not to

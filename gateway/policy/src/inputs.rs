@@ -8,13 +8,7 @@ use http::{
 };
 use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
-use tidegate_types::{
-    collection::Collection,
-    policy::Who,
-    request::Facts,
-    route::Access,
-    tenant::Tenants,
-};
+use tidegate_types::{collection::Collection, policy::Who, request::Facts, route::Access, tenant::Tenants};
 
 use crate::{bindings::Input, hook::Hook, memo::MemoKey};
 
@@ -131,7 +125,9 @@ impl Declared {
             Self::Collection => Some(Cow::Borrowed(&subject.collection.name)),
             Self::ShardKey => subject.shard_key.map(Cow::Borrowed),
             Self::Column(_) => None,
-            Self::Tenant => Some(Cow::Borrowed(&*subject.tenants.get(subject.who.tenant)?.name)).filter(|name| !name.is_empty()),
+            Self::Tenant => {
+                Some(Cow::Borrowed(&*subject.tenants.get(subject.who.tenant)?.name)).filter(|name| !name.is_empty())
+            }
             Self::Class => subject.tenants.class_name(subject.who.class).map(|name| Cow::Borrowed(&**name)),
             Self::Region => subject.tenants.get(subject.who.tenant)?.region.as_deref().map(Cow::Borrowed),
         }
@@ -245,7 +241,10 @@ mod tests {
             Declared::parse(Hook::Route, &Input::Other("weather:rain".into())),
             Err("this gateway has no input \"weather:rain\"".into())
         );
-        assert_eq!(Declared::parse(Hook::Route, &Input::Header("a b".into())), Err("\"a b\" is not a header name".into()));
+        assert_eq!(
+            Declared::parse(Hook::Route, &Input::Header("a b".into())),
+            Err("\"a b\" is not a header name".into())
+        );
         assert_eq!(
             Declared::parse(Hook::Route, &Input::Header("X-Region".into())).map(|d| d.describe()),
             Ok("header:x-region".into())
@@ -262,7 +261,9 @@ mod tests {
         }
         assert_eq!(parse(Hook::Invalidate, Input::Path), Err("invalidate reads columns only, not path".into()));
         for early in [Input::ShardKey, Input::Tenant, Input::Class, Input::Region] {
-            assert!(parse(Hook::Classify, early.clone()).is_err_and(|text| text.contains("before a request is classified")));
+            assert!(
+                parse(Hook::Classify, early.clone()).is_err_and(|text| text.contains("before a request is classified"))
+            );
             assert!(parse(Hook::CachePolicy, early).is_ok());
         }
     }
@@ -270,7 +271,9 @@ mod tests {
     #[test]
     fn credentials_are_secret_whatever_the_manifest_says() {
         let header = |name: &str| Declared::parse(Hook::Classify, &Input::Header(name.into())).expect("parsed");
-        for (name, secret) in [("Authorization", true), ("cookie", true), ("proxy-authorization", true), ("host", false)] {
+        for (name, secret) in
+            [("Authorization", true), ("cookie", true), ("proxy-authorization", true), ("host", false)]
+        {
             assert_eq!(header(name).always_secret(), secret, "{name}");
         }
     }

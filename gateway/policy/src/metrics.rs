@@ -173,8 +173,7 @@ impl Metrics {
             let hook = ("hook", hook.as_str());
             OfHook {
                 decisions: SOURCES.map(|source| decisions.get_or_create_owned(&[hook, ("source", source)])),
-                failures: FailureKind::ALL
-                    .map(|kind| failures.get_or_create_owned(&[hook, ("kind", kind.as_str())])),
+                failures: FailureKind::ALL.map(|kind| failures.get_or_create_owned(&[hook, ("kind", kind.as_str())])),
                 shadow: ShadowOutcome::ALL
                     .map(|outcome| shadow.get_or_create_owned(&[hook, ("outcome", outcome.as_str())])),
                 unstable: unstable.get_or_create_owned(&[hook]),

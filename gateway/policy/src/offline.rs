@@ -114,12 +114,8 @@ impl Guest {
     /// # Errors
     /// The gateway would refuse it.
     pub fn load(bytes: &[u8], options: &Options) -> Result<Self, Refusal> {
-        let refused = |(reason, detail)| Refusal {
-            origin: "this file".into(),
-            digest: loader::digest(bytes),
-            reason,
-            detail,
-        };
+        let refused =
+            |(reason, detail)| Refusal { origin: "this file".into(), digest: loader::digest(bytes), reason, detail };
         let engine = match options.fuel {
             Fuel::Off => engine::shared(),
             Fuel::Counted => engine::counting(),
@@ -235,7 +231,8 @@ pub fn timings(bytes: &[u8], options: &Options) -> Result<Timings, Refusal> {
         |(reason, detail)| Refusal { origin: "this file".into(), digest: loader::digest(bytes), reason, detail };
     let engine = engine::shared().map_err(|detail| refused((RefusalReason::Engine, detail)))?;
     let store = Arc::new(Memory::default());
-    let loader = || Loader::on(engine.clone(), options.max_memory, BUDGET, CustomCounters::default(), Some(store.clone()));
+    let loader =
+        || Loader::on(engine.clone(), options.max_memory, BUDGET, CustomCounters::default(), Some(store.clone()));
     let start = Instant::now();
     loader().compile(bytes).map_err(refused)?;
     let compile = start.elapsed();
@@ -300,10 +297,7 @@ fn images<'a>(change: &'a ChangedRow, declared: &[Declared]) -> Images<'a> {
     };
     let gone = matches!(change.kind, ChangedHow::Delete | ChangedHow::Truncate);
     let new = matches!(change.kind, ChangedHow::Insert | ChangedHow::Truncate);
-    (
-        if new { Vec::new() } else { values(&change.old) },
-        if gone { Vec::new() } else { values(&change.new) },
-    )
+    (if new { Vec::new() } else { values(&change.old) }, if gone { Vec::new() } else { values(&change.new) })
 }
 
 fn row<'a>((change, (old, new)): (&'a ChangedRow, &'a Images<'a>)) -> RowChange<'a> {

@@ -112,8 +112,7 @@ impl Session {
     pub fn classify(&self, facts: &Facts<'_>, collection: &Collection, access: Access) -> Result<Who, PolicyError> {
         let set = &*self.0;
         let Some(slot) = &set.slots[Hook::Classify as usize] else { return Ok(Who::SHARED) };
-        let subject =
-            Subject { facts, collection, access, shard_key: None, who: Who::SHARED, tenants: &set.tenants };
+        let subject = Subject { facts, collection, access, shard_key: None, who: Who::SHARED, tenants: &set.tenants };
         match set.ask(slot, &subject) {
             Ok((Verdict::Who(who), _)) => Ok(who),
             Ok(_) => Err(PolicyError::UnknownTenant),
@@ -144,7 +143,9 @@ impl Session {
                 }
                 Ok(Route { shards, source, generation: set.number })
             }
-            Ok(_) => Ok(Route { shards: tenant.placement.clone(), source: RouteSource::Fallback, generation: set.number }),
+            Ok(_) => {
+                Ok(Route { shards: tenant.placement.clone(), source: RouteSource::Fallback, generation: set.number })
+            }
             Err((version, failure)) => set.without_route(slot, version, failure, &subject, tenant, query),
         }
     }
@@ -327,9 +328,7 @@ pub fn columns(slot: Option<&Slot>) -> Arc<[Arc<str>]> {
 #[inline]
 pub(crate) fn built_in(topology: &Topology, tenant: &Tenant, query: &RouteQuery<'_>) -> ShardSet {
     match query.shard_key {
-        Some(key) => {
-            topology.shard_for_hash_among(Topology::hash_key(key), &tenant.placement).into_iter().collect()
-        }
+        Some(key) => topology.shard_for_hash_among(Topology::hash_key(key), &tenant.placement).into_iter().collect(),
         None => tenant.placement.clone(),
     }
 }

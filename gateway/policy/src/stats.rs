@@ -47,8 +47,7 @@ fn quantile_of(counts: &[u64], part: f64) -> Option<u64> {
     (0_u64..).zip(counts).find_map(|(bucket, count)| {
         seen += count;
         let (octave, within) = (bucket / PER_OCTAVE, bucket % PER_OCTAVE);
-        (total > 0 && seen as f64 >= part * total as f64)
-            .then(|| (1 << octave) + ((within + 1) << octave) / PER_OCTAVE)
+        (total > 0 && seen as f64 >= part * total as f64).then(|| (1 << octave) + ((within + 1) << octave) / PER_OCTAVE)
     })
 }
 
@@ -162,7 +161,11 @@ impl Stats {
 
     /// Failures, but for those that are the machine's.
     fn failed_calls(&self) -> u64 {
-        FailureKind::ALL.iter().filter(|kind| **kind != FailureKind::Capacity).map(|kind| self.failures[*kind as usize].load(Ordering::Relaxed)).sum()
+        FailureKind::ALL
+            .iter()
+            .filter(|kind| **kind != FailureKind::Capacity)
+            .map(|kind| self.failures[*kind as usize].load(Ordering::Relaxed))
+            .sum()
     }
 
     /// What happened since a mark.

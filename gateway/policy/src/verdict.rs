@@ -87,12 +87,7 @@ pub fn shards(targets: Targets, topology: &Topology, tenant: &Tenant) -> Result<
 
 /// Bounds a cache decision. An answer that cannot carry all its tags is not kept: it could not be
 /// purged by those left out.
-pub fn keep(
-    answer: &Decision,
-    who: Who,
-    declared: &[Declared],
-    inputs: &[Option<&str>],
-) -> Result<Keep, GuestFailure> {
+pub fn keep(answer: &Decision, who: Who, declared: &[Declared], inputs: &[Option<&str>]) -> Result<Keep, GuestFailure> {
     if answer.mode == Mode::Bypass
         || answer.tags.len() > MAX_TAGS
         || answer.tags.iter().any(|tag| tag.len() > MAX_TAG_BYTES)
@@ -235,7 +230,9 @@ mod tests {
     #[test]
     fn an_answer_with_more_tags_than_it_can_carry_is_not_kept() {
         let keep = |tags: Vec<String>| keep(&Decision { tags, ..decision() }, Who::SHARED, &[], &[]).expect("bounded");
-        assert!(matches!(keep(vec!["t".into(); MAX_TAGS]), Keep::Narrowed(narrowed) if narrowed.tags.len() == MAX_TAGS));
+        assert!(
+            matches!(keep(vec!["t".into(); MAX_TAGS]), Keep::Narrowed(narrowed) if narrowed.tags.len() == MAX_TAGS)
+        );
         assert_eq!(keep(vec!["t".into(); MAX_TAGS + 1]), Keep::Bypass);
         assert_eq!(keep(vec!["t".repeat(MAX_TAG_BYTES + 1)]), Keep::Bypass);
     }

@@ -135,8 +135,7 @@ impl Version {
         }
         let values = inputs::values(&self.inputs, subject);
         let inputs: SmallVec<[Option<&str>; 8]> = values.iter().map(Option::as_deref).collect();
-        let ask =
-            Ask { who: subject.who, access: subject.access, collection: subject.collection.id, inputs: &inputs };
+        let ask = Ask { who: subject.who, access: subject.access, collection: subject.collection.id, inputs: &inputs };
         let verdict = self.counted(metrics, || self.ask(&ask), || self.repeat(&ask))?;
         self.memo.put(&key, &verdict);
         Ok((verdict, RouteSource::Policy))
@@ -204,8 +203,7 @@ impl Version {
 
     /// The answer about changes in names, asked for once more.
     pub fn explain_changes(&self, who: Who, changes: &[Change], columns: &[Arc<str>]) -> Answer {
-        self.raw_actions(None, who, changes, columns)
-            .map_or_else(|failure| phrase::failure(&failure), phrase::actions)
+        self.raw_actions(None, who, changes, columns).map_or_else(|failure| phrase::failure(&failure), phrase::actions)
     }
 
     fn repeat(&self, ask: &Ask<'_>) -> Result<Verdict, GuestFailure> {
@@ -259,9 +257,7 @@ impl Version {
                 let tenant = self.tenants.get(ask.who.tenant).unwrap_or(self.tenants.shared());
                 verdict::shards(targets, &self.blueprint.surroundings.topology, tenant).map(Verdict::Shards)
             }
-            Raw::Decision(decision) => {
-                verdict::keep(&decision, ask.who, &self.inputs, ask.inputs).map(Verdict::Keep)
-            }
+            Raw::Decision(decision) => verdict::keep(&decision, ask.who, &self.inputs, ask.inputs).map(Verdict::Keep),
         }
     }
 
@@ -303,10 +299,8 @@ impl Version {
         columns: &[Arc<str>],
     ) -> Result<Vec<Action>, GuestFailure> {
         let places: SmallVec<[Option<usize>; 16]> = self.inputs.iter().map(|input| place(input, columns)).collect();
-        let borrowed: Vec<_> = changes
-            .iter()
-            .map(|change| (picked(&change.old, &places), picked(&change.new, &places)))
-            .collect();
+        let borrowed: Vec<_> =
+            changes.iter().map(|change| (picked(&change.old, &places), picked(&change.new, &places))).collect();
         let rows: Vec<RowChange<'_>> = changes
             .iter()
             .zip(&borrowed)

@@ -55,14 +55,14 @@ fn each_fault_is_told_apart_and_harms_no_other_request() {
         let next = fixture.write(&format!("after {fault}")).expect("other requests are answered");
         assert_eq!(next.source, RouteSource::Policy);
     }
-    let status = fixture.status();
+    let status = fixture.hook();
     assert_eq!(status.errors, expected);
     assert!(status.last_error.is_some());
     for (kind, count) in expected {
-        let line = format!("tidegate_policy_failures_total{{kind=\"{kind}\"}} {count}\n");
+        let line = format!("tidegate_policy_failures_total{{hook=\"route\",kind=\"{kind}\"}} {count}\n");
         assert!(fixture.metrics().contains(&line), "{line}");
     }
-    assert!(fixture.metrics().contains("tidegate_policy_decisions_total{source=\"fallback\"} 7\n"));
+    assert!(fixture.metrics().contains("tidegate_policy_decisions_total{hook=\"route\",source=\"fallback\"} 7\n"));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_policy_that_always_loops_is_left_alone_and_reads_go_on() {
     for key in 0..200 {
         assert_eq!(fixture.read(&key.to_string()).expect("fallback").source, RouteSource::Fallback);
     }
-    let status = fixture.status();
+    let status = fixture.hook();
     assert_eq!(status.errors, BTreeMap::from([("deadline", 200)]));
     assert!(status.calls < 100, "{} of 200 requests waited for it", status.calls);
 }
@@ -113,7 +113,7 @@ fn a_call_out_of_time_is_tried_once_more_on_a_fresh_instance() {
     for key in 0..6 {
         assert_eq!(fixture.write(&key.to_string()).expect("the second try answers").source, RouteSource::Policy);
     }
-    let status = fixture.status();
+    let status = fixture.hook();
     assert_eq!((status.calls, status.errors), (6, BTreeMap::new()));
     assert!(status.p99_ns.expect("called") > 90_000_000, "some calls were out of time first");
 }
@@ -127,7 +127,7 @@ fn equal_inputs_are_asked_once() {
     assert_eq!(first.shards, second.shards);
     assert_eq!(fixture.write("42").expect("routed").source, RouteSource::Policy, "a write is another question");
     assert_eq!(fixture.read("43").expect("routed").source, RouteSource::Policy);
-    let status = fixture.status();
+    let status = fixture.hook();
     assert_eq!((status.calls, status.memo_hits, status.inputs), (3, 1, vec!["shard-key".to_owned()]));
     assert!(status.p50_ns.is_some() && status.p50_ns <= status.p99_ns);
 }
@@ -138,7 +138,7 @@ fn failures_are_not_remembered() {
     for _ in 0..2 {
         assert_eq!(write_fails(&fixture, "fault:refuse"), FailureKind::PolicyError);
     }
-    assert_eq!(fixture.status().calls, 2);
+    assert_eq!(fixture.hook().calls, 2);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn only_declared_inputs_reach_the_guest_and_the_memo() {
         let facts = Facts { method: &Method::GET, path, query: "a=1", headers };
         let query =
             RouteQuery { facts: &facts, collection: &fixture.products, access: Access::Write, shard_key: Some("1") };
-        fixture.host.route(&query).map(|route| route.source)
+        fixture.host.session().route(tidegate_types::policy::Who::SHARED, &query).map(|route| route.source)
     };
     assert_eq!(ask(&headers, "/v1/products/1"), Ok(RouteSource::Policy));
     headers.insert("x-undeclared", HeaderValue::from_static("trap"));
@@ -165,7 +165,7 @@ fn thousands_of_different_keys_are_answered_by_reused_instances() {
         let key = key.to_string();
         assert_eq!(fixture.write(&key).expect("routed").shards, ShardSet::from_slice(&[fixture.home(&key)]));
     }
-    assert_eq!(fixture.status().errors, BTreeMap::new());
+    assert_eq!(fixture.hook().errors, BTreeMap::new());
 }
 
 #[test]
@@ -187,9 +187,9 @@ fn a_version_that_cannot_work_is_refused_with_what_to_change() {
             RefusalReason::World,
             "tidegate:policy/lifecycle@0.1.0",
         ),
-        ("no route", guest("testing/no-route"), json!({}), RefusalReason::World, "tidegate:policy/route@0.1.0"),
+        ("no route", guest("testing/no-route"), json!({}), RefusalReason::World, "it exports no hook"),
         ("wasi", guest("testing/wasi-import"), json!({}), RefusalReason::Wasi, "wasi_snapshot_preview1"),
-        ("config", router.clone(), json!({"a": 1}), RefusalReason::Lifecycle, "takes no configuration"),
+        ("config", router.clone(), json!({"a": 1}), RefusalReason::Config, "'a' was unexpected"),
         (
             "configure traps",
             guest("testing/faulty"),
@@ -240,36 +240,23 @@ fn the_memory_cap_holds_at_instantiation_too() {
 
 #[test]
 fn a_missing_file_and_a_missing_folder_are_told_apart() {
-    let fixture = Setup::default().start("hash-router");
-    std::fs::remove_file(fixture.file()).expect("removed");
-    let settings = tidegate_types::settings::PolicySettings {
-        dir: None,
-        route: Some(tidegate_types::settings::HookSettings {
-            plugin: "router".into(),
-            config: json!({}),
-            fallback: RouteFallback::Hash,
-            moves: tidegate_types::settings::Moves::Refused,
-        }),
-        max_memory_bytes: 16 << 20,
-        call_timeout: Duration::from_millis(10),
+    let topology = support::topology(&["a"]);
+    let hook = tidegate_types::settings::HookSettings {
+        plugin: "router".into(),
+        config: json!({}),
+        fallback: RouteFallback::Hash,
+        moves: tidegate_types::settings::Moves::Refused,
+        grants: Vec::new(),
+        isolation: None,
     };
     let start = |dir: Option<std::path::PathBuf>| {
-        let settings = tidegate_types::settings::PolicySettings { dir, ..settings.clone() };
-        let probe = std::sync::Arc::new(NoKeys);
-        tidegate_policy::PolicyHost::start(&settings, fixture.topology.clone(), probe, &mut Default::default())
-            .err()
-            .expect("refused")
+        let settings =
+            tidegate_types::settings::PolicySettings { dir, route: Some(hook.clone()), ..Default::default() };
+        support::start(&settings, topology.clone(), Default::default(), &mut Default::default()).err().expect("refused")
     };
     assert!(matches!(start(None), PolicyError::NoDirectory { .. }));
-    let missing = start(fixture.file().parent().map(Into::into));
+    let empty = tempfile::tempdir().expect("a folder");
+    let missing = start(Some(empty.path().to_owned()));
     assert!(matches!(&missing, PolicyError::Refused(r) if r.reason == RefusalReason::Unreadable), "{missing}");
     assert!(missing.to_string().contains("router.wasm"), "{missing}");
-}
-
-struct NoKeys;
-
-impl tidegate_policy::PlacementProbe for NoKeys {
-    fn sample(&self) -> futures_util::future::BoxFuture<'_, Vec<tidegate_policy::PlacedKey>> {
-        Box::pin(async { Vec::new() })
-    }
 }

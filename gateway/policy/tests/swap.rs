@@ -14,7 +14,7 @@ use std::{
 };
 
 use support::{Fixture, Setup, collection, guest};
-use tidegate_policy::{PlacedKey, Placement, Reload, error::RefusalReason, status::PluginState};
+use tidegate_policy::{PlacedKey, Placement, PluginState, Reload, error::RefusalReason};
 use tidegate_types::{
     route::{RouteSource, Topology},
     settings::Moves,
@@ -37,7 +37,7 @@ fn placed(keys: std::ops::Range<u32>) -> Vec<PlacedKey> {
 #[tokio::test]
 async fn another_version_becomes_a_generation_and_starts_without_memories() {
     let fixture = Setup { placed: placed(0..100), ..Setup::default() }.start("hash-router");
-    let before = fixture.status();
+    let before = fixture.report();
     fixture.read("1").expect("routed");
     fixture.read("1").expect("routed");
     assert_eq!(fixture.host.reload().await, Reload::Unchanged);
@@ -46,10 +46,16 @@ async fn another_version_becomes_a_generation_and_starts_without_memories() {
     let route = fixture.read("1").expect("routed");
     assert_eq!((route.generation, route.source), (2, RouteSource::Policy));
     assert_eq!(route.shards[..], [fixture.home("1")]);
-    let status = fixture.status();
-    assert_eq!((status.generation, status.title.as_str(), status.version.as_str()), (2, "hash-router-next", "0.2.0"));
-    assert_eq!((status.calls, status.memo_hits, &status.state), (1, 0, &PluginState::Active));
-    assert_ne!(status.digest, before.digest);
+    let status = fixture.report();
+    assert_eq!(
+        (status.generation, status.active.title.as_str(), status.active.version.as_str()),
+        (2, "hash-router-next", "0.2.0")
+    );
+    assert_eq!(
+        (status.active.hooks[0].calls, status.active.hooks[0].memo_hits, &status.state),
+        (1, 0, &PluginState::Active)
+    );
+    assert_ne!(status.active.digest, before.active.digest);
     assert_eq!(status.name, before.name);
     assert!(fixture.metrics().contains("tidegate_policy_generation 2\n"));
 }
@@ -65,12 +71,12 @@ async fn the_same_bytes_again_are_no_new_version() {
 #[tokio::test]
 async fn a_broken_file_is_refused_shown_and_forgiven() {
     let fixture = Setup::default().start("hash-router");
-    let good = fixture.status();
+    let good = fixture.report();
     fixture.replace(b"\0asm but not really");
     assert_eq!(fixture.host.reload().await, Reload::Refused(RefusalReason::Invalid));
     assert_eq!(fixture.host.reload().await, Reload::Unchanged, "refused and logged once");
-    let status = fixture.status();
-    assert_eq!((status.generation, &status.digest), (1, &good.digest));
+    let status = fixture.report();
+    assert_eq!((status.generation, &status.active.digest), (1, &good.active.digest));
     let PluginState::Refused { reason, refused_digest } = status.state else { panic!("{:?}", status.state) };
     assert!(reason.contains("router.wasm") && reason.contains(&refused_digest), "{reason}");
     assert_eq!(fixture.read("1").expect("the old one answers").generation, 1);
@@ -82,7 +88,7 @@ async fn a_broken_file_is_refused_shown_and_forgiven() {
 
     fixture.replace(&guest("hash-router"));
     assert_eq!(fixture.host.reload().await, Reload::Unchanged);
-    assert_eq!(fixture.status().state, PluginState::Active);
+    assert_eq!(fixture.report().state, PluginState::Active);
 }
 
 #[tokio::test]
@@ -92,7 +98,7 @@ async fn a_version_that_would_move_rows_is_refused_with_examples() {
     fixture.replace(&guest("testing/hash-router-moves"));
     assert_eq!(fixture.host.reload().await, Reload::Refused(RefusalReason::Placement));
     assert_eq!(fixture.host.generation(), 1);
-    let PluginState::Refused { reason, .. } = fixture.status().state else { panic!("refused") };
+    let PluginState::Refused { reason, .. } = fixture.report().state else { panic!("refused") };
     let count: usize =
         reason.split("is refused: ").nth(1).and_then(|r| r.split(' ').next()?.parse().ok()).expect("a count");
     assert!((50..150).contains(&count), "{reason}");
@@ -120,7 +126,7 @@ async fn the_watch_follows_copies_and_renames() {
     reaches(&fixture, 2).await;
     fs::write(fixture.file(), guest("hash-router-c")).expect("copied over");
     reaches(&fixture, 3).await;
-    assert_eq!(fixture.status().title, "hash-router-c");
+    assert_eq!(fixture.report().active.title, "hash-router-c");
     shutdown.cancel();
     watch.await.expect("the watch ends");
 }
@@ -166,5 +172,5 @@ async fn no_request_fails_while_versions_come_and_go() {
         let seen = caller.join().expect("no caller saw a failure");
         assert!(seen.len() > 1, "calls ran across a swap: {seen:?}");
     }
-    assert!(fixture.status().errors.is_empty());
+    assert!(fixture.hook().errors.is_empty());
 }

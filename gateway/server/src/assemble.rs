@@ -5,13 +5,14 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use tidegate_cache::Cache;
 use tidegate_pipeline::{Gateway, GatewayParts};
-use tidegate_policy::{Placement, PolicyHost};
+use tidegate_policy::{DirectorySource, Keeping, Placement, PolicyHost, Setup};
 use tidegate_store::Store;
 use tidegate_types::{
     collection::{Collection, Collections},
     epoch::Epochs,
     route::{ShardId, Topology},
-    settings::Settings,
+    settings::{DirectorySettings, Settings},
+    tenant::Tenants,
 };
 
 use crate::{catalogs, error::ServerError, probe::Sampler};
@@ -38,10 +39,11 @@ pub(crate) fn shards(settings: &Settings, registry: &mut Registry) -> Result<Sha
 }
 
 /// Loads the policies for these collections.
-pub(crate) fn policies(
+pub(crate) async fn policies(
     settings: &Settings,
     shards: &Shards,
     collections: &Arc<Collections>,
+    keeping: Keeping,
     registry: &mut Registry,
 ) -> Result<PolicyHost, ServerError> {
     let probe = Arc::new(Sampler {
@@ -49,7 +51,17 @@ pub(crate) fn policies(
         topology: shards.topology.clone(),
         collections: collections.clone(),
     });
-    Ok(PolicyHost::start(&settings.policies, shards.topology.clone(), probe, registry)?)
+    let topology = shards.topology.clone();
+    let setup = Setup {
+        settings: &settings.policies,
+        tenants: Arc::new(Tenants::none(&topology)),
+        topology,
+        probe,
+        directories: Arc::new(NoDirectories),
+        keeping,
+        registry,
+    };
+    Ok(PolicyHost::start(setup).await?)
 }
 
 /// Builds everything behind the listeners. A shard that is down does not stop the others.
@@ -67,9 +79,9 @@ pub(crate) async fn assemble(settings: &Settings, registry: &mut Registry) -> Re
     let unread = catalogs.unread.into_iter().map(|(shard, _)| shard).collect();
     let collections =
         collections(catalogs::agree(&settings.collections, &catalogs.read).map_err(ServerError::Mismatch)?);
-    let policies = policies(settings, &shards, &collections, registry)?;
+    let policies = policies(settings, &shards, &collections, Keeping::Kept, registry).await?;
     shards.store.warm().await;
-    if let Placement::Moved { detail } = policies.verify_placement().await {
+    if let Placement::Moved { detail, .. } = policies.verify_placement().await {
         tracing::warn!(
             detail,
             "rows are not where routing looks for them: they will not be found by key, and a write may make \
@@ -86,4 +98,17 @@ pub(crate) async fn assemble(settings: &Settings, registry: &mut Registry) -> Re
 /// The served set of these collections.
 pub(crate) fn collections(all: Vec<Collection>) -> Arc<Collections> {
     Arc::new(Collections::new(all.into_iter().map(Arc::new).collect()))
+}
+
+/// No directory can be read yet.
+struct NoDirectories;
+
+impl DirectorySource for NoDirectories {
+    fn load<'a>(
+        &'a self,
+        name: &'a str,
+        _: &'a DirectorySettings,
+    ) -> futures_util::future::BoxFuture<'a, Result<std::collections::HashMap<String, String>, String>> {
+        Box::pin(async move { Err(format!("this gateway cannot read the directory {name}")) })
+    }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
-use tidegate_policy::{Placement, PluginStatus, PolicyHost};
+use tidegate_policy::{Keeping, Placement, PluginReport, PolicyHost};
 use tidegate_store::catalog::ShardCatalog;
 use tidegate_types::{
     collection::{Collection, Collections, WriteReach},
@@ -60,7 +60,7 @@ pub(crate) async fn run(args: &CheckArgs) -> Result<Outcome, ServerError> {
     println!("collections");
     let collections = check_collections(&mut findings, &settings, &catalogs.read);
     println!("policies");
-    let policies = check_policies(&mut findings, &settings, &shards, &collections, &mut registry);
+    let policies = check_policies(&mut findings, &settings, &shards, &collections, &mut registry).await;
     if let Some(policies) = policies.filter(|_| !catalogs.read.is_empty() && collections.iter().len() > 0) {
         println!("placement");
         check_placement(&mut findings, &policies).await;
@@ -125,16 +125,16 @@ fn describe(collection: &Collection) -> String {
     )
 }
 
-fn check_policies(
+async fn check_policies(
     findings: &mut Findings,
     settings: &Settings,
     shards: &Shards,
     collections: &Arc<Collections>,
     registry: &mut Registry,
 ) -> Option<PolicyHost> {
-    match assemble::policies(settings, shards, collections, registry) {
+    match assemble::policies(settings, shards, collections, Keeping::Nothing, registry).await {
         Ok(policies) => {
-            for plugin in policies.status() {
+            for plugin in policies.plugins() {
                 findings.fine(&describe_plugin(&plugin));
             }
             Some(policies)
@@ -146,10 +146,12 @@ fn check_policies(
     }
 }
 
-fn describe_plugin(plugin: &PluginStatus) -> String {
-    match plugin.digest.get(..12) {
-        Some(digest) => format!("{}: {} {} (sha256 {digest}...)", plugin.hook, plugin.name, plugin.version),
-        None => format!("{}: {}", plugin.hook, plugin.name),
+fn describe_plugin(plugin: &PluginReport) -> String {
+    let hooks: Vec<&str> = plugin.active.hooks.iter().map(|hook| hook.hook.as_str()).collect();
+    let hooks = hooks.join(", ");
+    match plugin.active.digest.get(..12) {
+        Some(digest) => format!("{hooks}: {} {} (sha256 {digest}...)", plugin.name, plugin.active.version),
+        None => format!("{hooks}: {}", plugin.name),
     }
 }
 
@@ -159,7 +161,7 @@ async fn check_placement(findings: &mut Findings, policies: &PolicyHost) {
         Placement::Kept { checked } => {
             findings.fine(&format!("{checked} sampled row(s) are where routing looks for them"))
         }
-        Placement::Moved { detail } => findings.problem(&format!(
+        Placement::Moved { detail, .. } => findings.problem(&format!(
             "{detail}. Such rows are not found by their key, and a write may make them twice. Move them to the shard \
              that routing says, or route by a policy that knows where they are."
         )),

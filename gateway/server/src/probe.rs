@@ -6,7 +6,7 @@ use futures_util::future::{BoxFuture, FutureExt, join_all};
 use tidegate_policy::{PlacedKey, PlacementProbe};
 use tidegate_store::Store;
 use tidegate_types::{
-    collection::Collections,
+    collection::{CollectionId, Collections},
     route::{ShardId, Topology},
 };
 
@@ -45,6 +45,8 @@ impl Sampler {
 }
 
 impl PlacementProbe for Sampler {
+    fn moved(&self, _: &[CollectionId]) {}
+
     fn sample(&self) -> BoxFuture<'_, Vec<PlacedKey>> {
         let shards = self.topology.all().into_iter().map(|shard| self.sample_shard(shard));
         join_all(shards).map(|keys| keys.into_iter().flatten().collect()).boxed()

@@ -65,10 +65,9 @@ impl Control {
         let check = move || guard::replay(&keys, &recent, &set, &version);
         match tokio::task::spawn_blocking(check).await {
             Ok(placement) => placement,
-            Err(error) => Placement::Moved {
-                detail: format!("the check did not finish: {error}"),
-                collections: Vec::new(),
-            },
+            Err(error) => {
+                Placement::Moved { detail: format!("the check did not finish: {error}"), collections: Vec::new() }
+            }
         }
     }
 }

@@ -207,7 +207,9 @@ impl Control {
     pub async fn judge(&self, renew: bool) {
         let bounds = self.settings.load().fall_back;
         let suspicion = |book: &super::book::Book| {
-            book.plugins.values().any(|plugin| canary_fault(plugin, &bounds).or(active_fault(plugin, &bounds)).is_some())
+            book.plugins
+                .values()
+                .any(|plugin| canary_fault(plugin, &bounds).or(active_fault(plugin, &bounds)).is_some())
         };
         if suspicion(&self.book.lock()) {
             let _turn = self.turn.lock().await;
@@ -280,7 +282,11 @@ impl Control {
                 match self.directories.load(name, directory).await {
                     Ok(copy) => self.replace_directory(name, copy).await,
                     Err(error) => {
-                        tracing::warn!(directory = name, error, "the directory cannot be renewed: the last copy is used");
+                        tracing::warn!(
+                            directory = name,
+                            error,
+                            "the directory cannot be renewed: the last copy is used"
+                        );
                     }
                 }
                 due.insert(name.clone(), Instant::now() + directory.refresh);
@@ -325,14 +331,19 @@ impl Control {
     }
 
     /// The plugins that look into directories, made anew.
-    async fn rebuilt(&self, environment: &Arc<Environment>) -> Result<Vec<(Arc<str>, Loaded, Option<Loaded>)>, Refusal> {
+    async fn rebuilt(
+        &self,
+        environment: &Arc<Environment>,
+    ) -> Result<Vec<(Arc<str>, Loaded, Option<Loaded>)>, Refusal> {
         let known: Vec<_> = {
             let book = self.book.lock();
             let looks = |plugin: &&Plugin| plugin.hooks.iter().any(|(_, hook)| hook.grants.contains(&Grant::Directory));
             book.plugins
                 .values()
                 .filter(looks)
-                .map(|plugin| (plugin.name.clone(), plugin.hooks.clone(), plugin.active.clone(), plugin.previous.clone()))
+                .map(|plugin| {
+                    (plugin.name.clone(), plugin.hooks.clone(), plugin.active.clone(), plugin.previous.clone())
+                })
                 .collect()
         };
         let mut plugins = Vec::new();
@@ -448,9 +459,10 @@ fn fault(version: &Version, window: Window, other: f64, bounds: &FallBackSetting
         return Some(format!("{hook}: {percent:.1} % of {} calls failed, allowed are {bound:.1} %", window.calls));
     }
     match window.p99 {
-        Some(p99) if p99 > bounds.max_p99 => {
-            Some(format!("{hook}: the 99th percentile of {} calls is {p99:?}, allowed is {:?}", window.calls, bounds.max_p99))
-        }
+        Some(p99) if p99 > bounds.max_p99 => Some(format!(
+            "{hook}: the 99th percentile of {} calls is {p99:?}, allowed is {:?}",
+            window.calls, bounds.max_p99
+        )),
         _ => None,
     }
 }

@@ -1,9 +1,12 @@
 //! What operators order: stage, shadow, canary, promote, roll back.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
 
 use bytes::Bytes;
-use tidegate_types::settings::Moves;
+use tidegate_types::{route::RouteSource, settings::Moves};
 
 use super::{
     Control,
@@ -136,7 +139,8 @@ impl Control {
         }
         let arrival = {
             let book = self.book.lock();
-            let (name, known) = book.plugins.get_key_value(plugin).ok_or_else(|| ControlError::unknown(plugin, &book))?;
+            let (name, known) =
+                book.plugins.get_key_value(plugin).ok_or_else(|| ControlError::unknown(plugin, &book))?;
             let newest = self.state.lock().plugins.get(plugin).and_then(|record| record.highest_version.clone());
             Arrival {
                 plugin: name.clone(),
@@ -174,7 +178,8 @@ impl Control {
             let start = |(version, active): (&Arc<_>, &Arc<_>)| {
                 Shadow::start(Arc::clone(version), Arc::clone(active), tenants.clone(), &self.metrics).map(Arc::new)
             };
-            candidate.shadows = pairs.map(start).collect::<Result<_, _>>().map_err(|error| ControlError::disk(&error))?;
+            candidate.shadows =
+                pairs.map(start).collect::<Result<_, _>>().map_err(|error| ControlError::disk(&error))?;
             candidate.marks.clear();
             candidate.stage = Stage::Shadow;
             Ok(())
@@ -189,12 +194,18 @@ impl Control {
             return Err(ControlError::new(ControlErrorKind::Invalid, message, "For everybody, promote it."));
         }
         self.guarded(plugin, order).await?;
-        self.advance(plugin, Action::Canary, order, &format!("answers for {percent} % of the tenants"), |known, candidate| {
-            candidate.marks = candidate.loaded.marks().into_iter().zip(known.marks()).collect();
-            candidate.shadows.clear();
-            candidate.stage = Stage::Canary { percent };
-            Ok(())
-        })
+        self.advance(
+            plugin,
+            Action::Canary,
+            order,
+            &format!("answers for {percent} % of the tenants"),
+            |known, candidate| {
+                candidate.marks = candidate.loaded.marks().into_iter().zip(known.marks()).collect();
+                candidate.shadows.clear();
+                candidate.stage = Stage::Canary { percent };
+                Ok(())
+            },
+        )
     }
 
     /// Takes the candidate into use.
@@ -252,6 +263,10 @@ impl Control {
         let since = book.number + 1;
         if let Some(known) = book.plugins.get_mut(plugin) {
             log_active(known, &loaded, since);
+            for version in &loaded.versions {
+                let hits = self.metrics.decisions(version.hook, RouteSource::Memo).get();
+                version.stats.memo_hits_before.store(hits, Ordering::Relaxed);
+            }
             let previous = std::mem::replace(&mut known.active, loaded);
             known.watched = Some(known.active.marks());
             known.previous = Some(previous);
@@ -300,7 +315,11 @@ impl Control {
         };
         if order.moves == Moves::Allowed && order.reason.is_none() {
             let message = "allow_moves needs a reason";
-            return Err(ControlError::new(ControlErrorKind::Invalid, message, "Say in `reason` who moved the rows, and how."));
+            return Err(ControlError::new(
+                ControlErrorKind::Invalid,
+                message,
+                "Say in `reason` who moved the rows, and how.",
+            ));
         }
         match self.placed(&loaded, self.current.load_full()).await {
             Placement::Kept { checked: 0 } if loaded.version(crate::hook::Hook::Route).is_some() => {
@@ -389,7 +408,11 @@ impl Control {
     async fn keep(&self, wasm: Arc<[u8]>) -> Result<(), ControlError> {
         let Some(vault) = self.vault.clone() else {
             let message = "versions sent to the admin API cannot be kept";
-            return Err(ControlError::new(ControlErrorKind::Disk, message, "Set [policies] state to a folder the gateway can write to."));
+            return Err(ControlError::new(
+                ControlErrorKind::Disk,
+                message,
+                "Set [policies] state to a folder the gateway can write to.",
+            ));
         };
         match tokio::task::spawn_blocking(move || vault.put(&wasm)).await {
             Ok(Ok(_)) => Ok(()),

@@ -141,9 +141,8 @@ fn plugin_report(plugin: &Plugin, metrics: &Metrics, state: &State) -> PluginRep
             Stage::Shadow => ("shadow", None),
             Stage::Canary { percent } => ("canary", Some(percent)),
         };
-        let compared = |shadow: &std::sync::Arc<crate::shadow::Shadow>| {
-            (shadow.version.hook.as_str(), shadow.comparison())
-        };
+        let compared =
+            |shadow: &std::sync::Arc<crate::shadow::Shadow>| (shadow.version.hook.as_str(), shadow.comparison());
         CandidateReport {
             version: version_report(&candidate.loaded, None),
             stage,

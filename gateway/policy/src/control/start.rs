@@ -81,7 +81,9 @@ impl Control {
                 self.seen(&name, digest, &active);
                 (active, record.active)
             }
-            Source::Kept(active) => (self.restore(&name, &hooks, &active).await.map_err(|r| self.unusable(r))?, record.previous),
+            Source::Kept(active) => {
+                (self.restore(&name, &hooks, &active).await.map_err(|r| self.unusable(r))?, record.previous)
+            }
         };
         let mut plugin = Plugin {
             name: name.clone(),
@@ -232,10 +234,7 @@ pub fn origin(settings: &PolicySettings, plugin: &str) -> String {
 }
 
 /// Loads the directories that a plugin is granted.
-pub async fn directories(
-    settings: &PolicySettings,
-    source: &dyn DirectorySource,
-) -> Result<Directories, PolicyError> {
+pub async fn directories(settings: &PolicySettings, source: &dyn DirectorySource) -> Result<Directories, PolicyError> {
     let mut directories = BTreeMap::new();
     let asked = configured(settings).values().flatten().any(|(_, hook)| hook.grants.contains(&Grant::Directory));
     for (name, directory) in settings.directories.iter().filter(|_| asked) {

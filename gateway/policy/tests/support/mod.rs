@@ -4,21 +4,28 @@
 #![expect(dead_code, unreachable_pub, reason = "shared by several test crates")]
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
+    thread,
     time::Duration,
 };
 
 use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
-use tidegate_policy::{PlacedKey, PlacementProbe, PluginStatus, PolicyError, PolicyHost, RouteQuery};
+use tidegate_policy::{
+    DirectorySource, Keeping, PlacedKey, PlacementProbe, PluginReport, PolicyError, PolicyHost, RouteQuery,
+    control::report::HookReport,
+};
 use tidegate_types::{
     collection::{Collection, CollectionId, Mode, Visibility, WriteReach},
+    policy::Who,
     request::Facts,
     route::{Access, Route, ShardId, Topology},
-    settings::{HookSettings, Moves, PolicySettings, RouteFallback},
+    settings::{DirectorySettings, Grant, HookSettings, Moves, PolicySettings, RouteFallback},
+    tenant::Tenants,
 };
 
 /// The name every test gives its plugin's file.
@@ -60,12 +67,27 @@ pub fn collection(name: &str) -> Collection {
     }
 }
 
-/// Answers with the keys it was given.
-struct Keys(Vec<PlacedKey>);
+/// Answers with the keys and directories it was given, and remembers what moved.
+#[derive(Default)]
+pub struct Keys(pub Vec<PlacedKey>, pub Mutex<Vec<CollectionId>>, pub Mutex<HashMap<String, HashMap<String, String>>>);
 
 impl PlacementProbe for Keys {
     fn sample(&self) -> BoxFuture<'_, Vec<PlacedKey>> {
         Box::pin(async { self.0.clone() })
+    }
+
+    fn moved(&self, collections: &[CollectionId]) {
+        self.1.lock().expect("alive").extend_from_slice(collections);
+    }
+}
+
+impl DirectorySource for Keys {
+    fn load<'a>(
+        &'a self,
+        name: &'a str,
+        _: &'a DirectorySettings,
+    ) -> BoxFuture<'a, Result<HashMap<String, String>, String>> {
+        Box::pin(async move { self.2.lock().expect("alive").get(name).cloned().ok_or_else(|| "gone".to_owned()) })
     }
 }
 
@@ -117,13 +139,16 @@ impl Setup {
                 config: self.config,
                 fallback: self.fallback,
                 moves: self.moves,
+                grants: Grant::USUAL.to_vec(),
+                isolation: None,
             }),
             max_memory_bytes: self.max_memory_bytes,
             call_timeout: self.call_timeout,
+            ..PolicySettings::default()
         };
         let mut registry = Registry::default();
-        let probe = Arc::new(Keys(self.placed));
-        let host = PolicyHost::start(&settings, topology.clone(), probe, &mut registry)?;
+        let probe = Arc::new(Keys(self.placed, Mutex::default(), Mutex::default()));
+        let host = start(&settings, topology.clone(), probe, &mut registry)?;
         Ok(Fixture { host, topology, registry, products: collection("products"), folder })
     }
 
@@ -135,11 +160,32 @@ impl Setup {
 
 /// A host without plugins.
 pub fn built_in(shards: &[&str]) -> (PolicyHost, Arc<Topology>) {
-    let settings =
-        PolicySettings { dir: None, route: None, max_memory_bytes: 16 << 20, call_timeout: Duration::from_millis(10) };
     let topology = topology(shards);
-    let host = PolicyHost::start(&settings, topology.clone(), Arc::new(Keys(Vec::new())), &mut Registry::default());
+    let host = start(&PolicySettings::default(), topology.clone(), Arc::default(), &mut Registry::default());
     (host.expect("nothing to load"), topology)
+}
+
+/// Starts a host without tenants, inside or outside of a runtime.
+pub fn start(
+    settings: &PolicySettings,
+    topology: Arc<Topology>,
+    probe: Arc<Keys>,
+    registry: &mut Registry,
+) -> Result<PolicyHost, PolicyError> {
+    let setup = tidegate_policy::Setup {
+        settings,
+        tenants: Arc::new(Tenants::none(&topology)),
+        topology,
+        probe: probe.clone(),
+        directories: probe,
+        keeping: Keeping::Kept,
+        registry,
+    };
+    // On a thread of its own: the test's may be a runtime's already.
+    thread::scope(|scope| {
+        let start = || tokio::runtime::Runtime::new().expect("a runtime").block_on(PolicyHost::start(setup));
+        scope.spawn(start).join().expect("no panic")
+    })
 }
 
 /// Routes a request without header fields.
@@ -152,7 +198,7 @@ pub fn route(
     let headers = http::HeaderMap::new();
     let method = if access == Access::Read { http::Method::GET } else { http::Method::PATCH };
     let facts = Facts { method: &method, path: "/v1/products/1", query: "", headers: &headers };
-    host.route(&RouteQuery { facts: &facts, collection, access, shard_key })
+    host.session().route(Who::SHARED, &RouteQuery { facts: &facts, collection, access, shard_key })
 }
 
 impl Fixture {
@@ -171,9 +217,14 @@ impl Fixture {
         self.topology.shard_for_hash(Topology::hash_key(shard_key))
     }
 
-    /// The status of the hook.
-    pub fn status(&self) -> PluginStatus {
-        self.host.status().remove(0)
+    /// The report of the plugin.
+    pub fn report(&self) -> PluginReport {
+        self.host.plugins().remove(0)
+    }
+
+    /// The report of its hook.
+    pub fn hook(&self) -> HookReport {
+        self.report().active.hooks.remove(0)
     }
 
     /// The plugin's file.
