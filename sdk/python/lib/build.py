@@ -17,6 +17,8 @@ from pathlib import Path
 SDK = Path(__file__).resolve().parent.parent
 MODULE = "policy"
 WORLD = "this-policy"
+#: What a policy's folder may hold besides its code.
+NOT_CODE = ("__pycache__", "*.wasm", ".*", "node_modules", "venv")
 #: Modules of the SDK, and the interface that each needs from the gateway.
 INTERFACES = {
     "log": "host-log",
@@ -94,7 +96,11 @@ def build(folder: Path, out: Path) -> None:
         scratch = Path(temporary)
         wit = write_world(scratch, hooks, interfaces)
         write_app(scratch, hooks, *project(folder))
-        paths = [argument for path in (scratch, folder, SDK) for argument in ("-p", str(path))]
+        # Copies, because the interpreter in the component leaves its compiled modules beside what it loads.
+        ignore = shutil.ignore_patterns(*NOT_CODE)
+        shutil.copytree(folder, scratch / "author", ignore=ignore)
+        shutil.copytree(SDK / "tidegate_policy", scratch / "sdk" / "tidegate_policy", ignore=ignore)
+        paths = [part for path in (scratch, scratch / "author", scratch / "sdk") for part in ("-p", str(path))]
         sys.argv = ["componentize-py", "-d", str(wit), "-w", WORLD, "componentize", "--stub-wasi", *paths]
         sys.argv += ["tidegate_app", "-o", str(out)]
         said = io.StringIO()
