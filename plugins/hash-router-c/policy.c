@@ -50,7 +50,7 @@ static bool self_test(uint32_t *cases, tg_error *error) {
 
 const tg_policy tidegate_policy = {
     .name = "hash-router-c",
-    .version = "0.2.0",
+    .version = "0.1.0",
     .config_schema = SCHEMA,
     .hooks = {{"route", INPUTS, TG_COUNT(INPUTS)}},
     .configure = configure,
