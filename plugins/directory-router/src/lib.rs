@@ -15,7 +15,7 @@
 
 use serde::Deserialize;
 use tidegate_policy_sdk::{
-    Input, Policy, PolicyError, Request, Router, Targets, config, directory, export_policy, topology,
+    ErrorCode, Input, Policy, PolicyError, Request, Router, Targets, config, directory, export_policy, topology,
 };
 
 #[derive(Clone, Copy, Deserialize)]
@@ -58,12 +58,13 @@ impl Policy for DirectoryRouter {
         Ok(router)
     }
 
-    /// Where there is a default, every key has a shard.
+    /// A request without a key goes everywhere, or is refused where the tenant is the key.
     fn self_test(&self) -> Result<u32, PolicyError> {
-        if self.default.is_none() {
-            return Ok(0);
+        match (self.key, self.route(&Request::read([None, None]))) {
+            (Key::ShardKey, Ok(Targets::AllOfTenant))
+            | (Key::Tenant, Err(PolicyError { code: ErrorCode::NoMatch, .. })) => Ok(1),
+            _ => Err(PolicyError::config("a request without a key was sent somewhere")),
         }
-        self.shard("").map(|_| 1)
     }
 }
 

@@ -88,13 +88,7 @@ impl Policy for TierClassifier {
     }
 
     fn self_test(&self) -> Result<u32, PolicyError> {
-        let nobody = Request {
-            tenant: 0,
-            class: 0,
-            op: tidegate_policy_sdk::Op::Read,
-            collection: 0,
-            inputs: vec![None; Self::inputs().len()],
-        };
+        let nobody = Request::read([None; 5]);
         match self.classify(&nobody) {
             Err(PolicyError { code: ErrorCode::NoMatch, .. }) => Ok(1),
             _ => Err(PolicyError::config("a request without any of its sources belongs to nobody")),

@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tidegate_policy_sdk::{CachePolicy, Decision, Input, Policy, PolicyError, Request, config, export_policy};
+use tidegate_policy_sdk::{CachePolicy, Decision, Input, Mode, Policy, PolicyError, Request, config, export_policy};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,6 +81,18 @@ impl Policy for TtlPolicy {
             ))),
             None => Ok(policy),
         }
+    }
+
+    /// Classes that see the database itself do so in every collection.
+    fn self_test(&self) -> Result<u32, PolicyError> {
+        for class in &self.bypass_classes {
+            for collection in self.collections.keys().map(|name| Some(name.as_str())).chain([None]) {
+                if self.decide(&Request::read([Some(class.as_str()), collection]))?.mode != Mode::Bypass {
+                    return Err(PolicyError::config(format!("the class {class:?} would get answers that are kept")));
+                }
+            }
+        }
+        Ok((self.bypass_classes.len() * (self.collections.len() + 1)) as u32)
     }
 }
 

@@ -30,6 +30,12 @@ impl Input {
 }
 
 impl Request {
+    /// A read with these inputs, in the order of their declaration: for self-tests.
+    pub fn read<'a>(inputs: impl IntoIterator<Item = Option<&'a str>>) -> Self {
+        let inputs = inputs.into_iter().map(|input| input.map(str::to_owned)).collect();
+        Self { tenant: 0, class: 0, op: Op::Read, collection: 0, inputs }
+    }
+
     /// The value of the input declared at this position, if the request has one.
     #[must_use]
     pub fn input(&self, position: usize) -> Option<&str> {
