@@ -7,6 +7,7 @@ use tidegate_types::{
     answer::{CacheStatus, Collapse, NotStored, RowBody},
     bucket::BucketId,
     epoch::{Epoch, Epochs},
+    policy::Narrowed,
     problem::Problem,
     route::ShardId,
     settings::CacheSettings,
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use crate::{
     entry::{Entry, EntryKey, Fetched, Moment},
     flights::{Boarding, Flights},
-    floors::{FloorTable, Refusal, Stamp},
+    floors::{FloorTable, Refusal, Sight, Stamp, Voids},
     l1::L1,
     metrics::{FlightRole, Metrics, MissReason},
 };
@@ -38,13 +39,32 @@ struct Inner {
     metrics: Metrics,
 }
 
-/// How long what is fetched may be served.
+/// How what is fetched may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FillPlan {
-    /// A row.
+pub struct FillPlan<'a> {
+    /// How long a row may be served.
     pub ttl: Duration,
-    /// The knowledge that there is none.
+    /// How long the knowledge that there is none may be.
     pub negative_ttl: Duration,
+    /// What a cache policy narrows them to, and the tags it gives.
+    pub bounds: Option<&'a Narrowed>,
+}
+
+impl FillPlan<'_> {
+    fn ttl_of(&self, row: Option<&RowBody>) -> Duration {
+        let configured = if row.is_some() { self.ttl } else { self.negative_ttl };
+        self.bounds.and_then(|bounds| bounds.ttl).map_or(configured, |bound| bound.min(configured))
+    }
+
+    /// The buckets that tags add to an entry's own.
+    fn tags(&self, key: &EntryKey) -> Box<[BucketId]> {
+        match self.bounds {
+            Some(bounds) if !bounds.tags.is_empty() => {
+                bounds.tags.iter().copied().chain([BucketId::tagged(key.tenant)]).collect()
+            }
+            _ => Box::default(),
+        }
+    }
 }
 
 /// A served row.
@@ -64,10 +84,18 @@ struct Landed {
     row: Option<RowBody>,
     snapshot: Arc<Snapshot>,
     epoch: Epoch,
+    /// The newest void before the query was sent.
+    began: Voids,
+    /// The tags' buckets, as its leader saw them.
+    tags: Box<[BucketId]>,
     stored: Result<Duration, NotStored>,
 }
 
 impl Landed {
+    fn sight(&self) -> Sight<'_> {
+        Sight { began: self.began, epoch: self.epoch, snapshot: &self.snapshot }
+    }
+
     fn serve(&self, collapse: Collapse) -> Served {
         let status = match self.stored {
             Ok(ttl) => CacheStatus::MissStored { collapse, ttl },
@@ -96,9 +124,12 @@ impl Cache {
 
     /// The row, if an entry may be served now. Judged by the versions of the entry's floors and its
     /// epoch, in this call: a write acknowledged before the call is never missed.
+    ///
+    /// An entry may have been kept under wider bounds than this request's, by another version of the
+    /// cache policy: it is served no longer than these allow, and only if purging their tags reaches it.
     #[must_use]
-    pub fn get(&self, key: &EntryKey) -> Option<Served> {
-        match self.0.look_up(key) {
+    pub fn get(&self, key: &EntryKey, bounds: Option<&Narrowed>) -> Option<Served> {
+        match self.0.look_up(key, bounds) {
             Ok(served) => {
                 self.0.metrics.hits.inc();
                 Some(served)
@@ -119,7 +150,7 @@ impl Cache {
     ///
     /// # Errors
     /// What `load` failed with, also for the readers that joined.
-    pub async fn fetch<F>(&self, key: &EntryKey, plan: FillPlan, load: impl Fn() -> F) -> Result<Served, Problem>
+    pub async fn fetch<F>(&self, key: &EntryKey, plan: FillPlan<'_>, load: impl Fn() -> F) -> Result<Served, Problem>
     where
         F: Future<Output = Result<Fetched, Problem>>,
     {
@@ -129,12 +160,14 @@ impl Cache {
             match inner.flights.board(key) {
                 Boarding::Lead(permit) => {
                     // A flight may have landed between the caller's look-up and now.
-                    if let Ok(served) = inner.look_up(key) {
+                    if let Ok(served) = inner.look_up(key, plan.bounds) {
                         inner.metrics.flight(FlightRole::Joined);
                         return Ok(served);
                     }
                     inner.metrics.flight(FlightRole::Led);
-                    let landing = load().await.map(|fetched| Arc::new(inner.store(key, plan, fetched)));
+                    // Before the query is sent: what is voided from here on refuses its result.
+                    let began = inner.voids(key.shard);
+                    let landing = load().await.map(|fetched| Arc::new(inner.store(key, plan, began, fetched)));
                     permit.land(landing.clone());
                     return landing.map(|landed| landed.serve(Collapse::Led));
                 }
@@ -142,7 +175,7 @@ impl Cache {
                     let entitled = seat.sent_after(arrival);
                     let Some(landing) = seat.wait().await else { continue };
                     let landed = landing?;
-                    if entitled || inner.passes_now(key, &landed) {
+                    if entitled || inner.passes_now(key, plan, &landed) {
                         inner.metrics.flight(FlightRole::Joined);
                         return Ok(landed.serve(Collapse::Joined));
                     }
@@ -163,6 +196,30 @@ impl Cache {
         }
     }
 
+    /// Voids entries of `buckets` on one shard, where no transaction of that shard says since when they are
+    /// outdated: a purge for rows that changed on another shard, or rows that moved. To be called after the
+    /// change is done and before anybody is told of it.
+    ///
+    /// When this returns, nothing that was asked of the shard before the call is served to a request that comes
+    /// after it: entries are void, and a fetch under way is given to its own reader and to those that came
+    /// before, but neither stored nor shared with later ones. Its query may have run before the change. Fetches
+    /// sent from now on are stored at once: there is no transaction to wait for.
+    pub fn void(&self, shard: ShardId, buckets: &[BucketId]) {
+        if let Some(table) = self.0.floors.get(usize::from(shard.0)) {
+            table.void(buckets);
+            self.0.metrics.voids.inc_by(buckets.len() as u64);
+        }
+    }
+
+    /// [`Cache::void`] on every shard but one, or on all.
+    pub fn void_beside(&self, spared: Option<ShardId>, buckets: &[BucketId]) {
+        for shard in (0..self.0.floors.len()).filter_map(|i| u16::try_from(i).ok()).map(ShardId) {
+            if Some(shard) != spared {
+                self.void(shard, buckets);
+            }
+        }
+    }
+
     /// Fetches under way.
     #[must_use]
     pub fn flights(&self) -> usize {
@@ -171,67 +228,79 @@ impl Cache {
 }
 
 impl Inner {
-    fn look_up(&self, key: &EntryKey) -> Result<Served, MissReason> {
-        self.l1.with(key, |entry| self.judge(key, entry)).unwrap_or(Err(MissReason::Absent))
+    fn look_up(&self, key: &EntryKey, bounds: Option<&Narrowed>) -> Result<Served, MissReason> {
+        self.l1.with(key, |entry| self.judge(key, bounds, entry)).unwrap_or(Err(MissReason::Absent))
     }
 
-    fn judge(&self, key: &EntryKey, entry: &Entry) -> Result<Served, MissReason> {
+    fn judge(&self, key: &EntryKey, bounds: Option<&Narrowed>, entry: &Entry) -> Result<Served, MissReason> {
         let table = self.floors.get(usize::from(key.shard.0)).ok_or(MissReason::Absent)?;
         if entry.epoch != self.epochs.current(key.shard) || !table.holds(&entry.stamp) {
             return Err(MissReason::Outdated);
         }
         let now = Moment::now(self.start);
-        let ttl = entry.expires.since(now);
+        let age = now.since(entry.fetched);
+        let mut ttl = entry.expires.since(now);
+        if let Some(bounds) = bounds {
+            if !table.covers(&entry.stamp, &bounds.tags) {
+                return Err(MissReason::Unbounded);
+            }
+            ttl = bounds.ttl.map_or(ttl, |bound| ttl.min(bound.saturating_sub(age)));
+        }
         if ttl.is_zero() {
             return Err(MissReason::Expired);
         }
-        Ok(Served { row: entry.row.clone(), status: CacheStatus::Hit { age: now.since(entry.fetched), ttl } })
+        Ok(Served { row: entry.row.clone(), status: CacheStatus::Hit { age, ttl } })
     }
 
-    fn store(&self, key: &EntryKey, plan: FillPlan, fetched: Fetched) -> Landed {
+    fn voids(&self, shard: ShardId) -> Voids {
+        self.floors.get(usize::from(shard.0)).map(FloorTable::voids).unwrap_or_default()
+    }
+
+    fn store(&self, key: &EntryKey, plan: FillPlan<'_>, began: Voids, fetched: Fetched) -> Landed {
         let Fetched { json, snapshot, epoch } = fetched;
         let row = json.map(RowBody::new);
-        let stored = self.try_store(key, plan, row.as_ref(), &snapshot, epoch);
-        if let Err(reason) = stored {
-            self.metrics.not_stored(reason);
-        } else {
-            self.metrics.stored.inc();
+        let mut landed = Landed { row, snapshot, epoch, began, tags: plan.tags(key), stored: Ok(Duration::ZERO) };
+        landed.stored = self.try_store(key, plan, &landed);
+        match landed.stored {
+            Ok(_) => {
+                self.metrics.stored.inc();
+            }
+            Err(reason) => self.metrics.not_stored(reason),
         }
-        Landed { row, snapshot, epoch, stored }
+        landed
     }
 
-    fn try_store(
-        &self,
-        key: &EntryKey,
-        plan: FillPlan,
-        row: Option<&RowBody>,
-        snapshot: &Snapshot,
-        epoch: Epoch,
-    ) -> Result<Duration, NotStored> {
+    fn try_store(&self, key: &EntryKey, plan: FillPlan<'_>, landed: &Landed) -> Result<Duration, NotStored> {
+        let row = landed.row.as_ref();
         if row.is_some_and(|row| row.json.len() > self.max_entry_bytes) {
             return Err(NotStored::TooLarge);
         }
-        let stamp = self.pass(key, snapshot, epoch).map_err(|refusal| match refusal {
+        let stamp = self.pass(key, &landed.tags, landed.sight()).map_err(|refusal| match refusal {
             Refusal::Floor => NotStored::Floor,
             Refusal::Epoch => NotStored::Epoch,
+            Refusal::Void => NotStored::Purged,
         })?;
-        let ttl = self.jitter(if row.is_some() { plan.ttl } else { plan.negative_ttl });
+        let ttl = self.jitter(plan.ttl_of(row));
         let fetched = Moment::now(self.start);
-        let entry = Entry { row: row.cloned(), epoch, stamp, fetched, expires: fetched.after(ttl) };
+        let entry = Entry { row: row.cloned(), epoch: landed.epoch, stamp, fetched, expires: fetched.after(ttl) };
         self.l1.insert(key.clone(), entry);
         Ok(ttl)
     }
 
-    fn passes_now(&self, key: &EntryKey, landed: &Landed) -> bool {
-        self.pass(key, &landed.snapshot, landed.epoch).is_ok()
+    /// Whether a reader that came after the flight had left may have its result: it must be as fresh as an
+    /// entry of this moment, under the tags of both.
+    fn passes_now(&self, key: &EntryKey, plan: FillPlan<'_>, landed: &Landed) -> bool {
+        let tags = plan.tags(key);
+        let of_both = if tags == landed.tags { tags } else { landed.tags.iter().chain(&tags).copied().collect() };
+        self.pass(key, &of_both, landed.sight()).is_ok()
     }
 
-    fn pass(&self, key: &EntryKey, snapshot: &Snapshot, epoch: Epoch) -> Result<Stamp<2>, Refusal> {
-        if epoch != self.epochs.current(key.shard) {
+    fn pass(&self, key: &EntryKey, tags: &[BucketId], sight: Sight<'_>) -> Result<Stamp, Refusal> {
+        if sight.epoch != self.epochs.current(key.shard) {
             return Err(Refusal::Epoch);
         }
         let table = self.floors.get(usize::from(key.shard.0)).ok_or(Refusal::Epoch)?;
-        table.pass(&key.buckets(), epoch, snapshot)
+        table.pass(&key.buckets(), tags, sight)
     }
 
     fn jitter(&self, ttl: Duration) -> Duration {

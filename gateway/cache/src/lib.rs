@@ -5,7 +5,7 @@
 //! - [`entry`]: what is kept, and the key it is kept under
 //! - [`l1`]: the byte-bounded map of entries
 //! - [`flights`]: one fetch per key, decided at delivery
-//! - [`cache`]: the three joined: [`Cache::get`], [`Cache::fetch`], [`Cache::raise`]
+//! - [`cache`]: the three joined: [`Cache::get`], [`Cache::fetch`], [`Cache::raise`], [`Cache::void`]
 //!
 //! # Invariant
 //! An entry is served only if no floor of a bucket it depends on rose since its snapshot was

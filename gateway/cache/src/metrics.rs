@@ -24,6 +24,9 @@ pub const FLIGHTS: (&str, &str) =
     ("tidegate_cache_flights", "Readers that missed: led a fetch, joined one, or moved to the next one");
 /// Floors raised.
 pub const RAISES: (&str, &str) = ("tidegate_cache_floor_raises", "Buckets whose floor a write raised");
+/// Buckets voided.
+pub const VOIDS: (&str, &str) =
+    ("tidegate_cache_voids", "Buckets voided without a transaction: purges on other shards, moved rows");
 /// Entries held.
 pub const ENTRIES: (&str, &str) = ("tidegate_cache_l1_entries", "Entries held in process");
 /// Bytes charged.
@@ -38,6 +41,8 @@ pub enum MissReason {
     Expired,
     /// A floor rose, or its epoch ended.
     Outdated,
+    /// It was kept without the tags that the cache policy gives now.
+    Unbounded,
 }
 
 /// What a reader that missed did.
@@ -68,26 +73,28 @@ fn counters<const N: usize>(
 #[derive(Debug, Clone)]
 pub struct Metrics {
     pub(crate) hits: Counter,
-    misses: [Counter; 3],
+    misses: [Counter; 4],
     pub(crate) stored: Counter,
-    not_stored: [Counter; 3],
+    not_stored: [Counter; 4],
     flights: [Counter; 3],
     pub(crate) raises: Counter,
+    pub(crate) voids: Counter,
 }
 
 impl Metrics {
     /// Registers everything.
     pub fn register(registry: &mut Registry, l1: L1) -> Self {
-        let (hits, stored, raises) = (Counter::default(), Counter::default(), Counter::default());
+        let [hits, stored, raises, voids] = std::array::from_fn(|_| Counter::default());
         registry.register(HITS.0, HITS.1, hits.clone());
         registry.register(STORED.0, STORED.1, stored.clone());
         registry.register(RAISES.0, RAISES.1, raises.clone());
+        registry.register(VOIDS.0, VOIDS.1, voids.clone());
 
-        let misses = counters(registry, MISSES, "reason", ["absent", "expired", "outdated"]);
-        let not_stored = counters(registry, NOT_STORED, "reason", ["floor", "too_large", "epoch"]);
+        let misses = counters(registry, MISSES, "reason", ["absent", "expired", "outdated", "unbounded"]);
+        let not_stored = counters(registry, NOT_STORED, "reason", ["floor", "too_large", "epoch", "purged"]);
         let flights = counters(registry, FLIGHTS, "role", ["led", "joined", "moved"]);
         registry.register_collector(Box::new(Size(l1)));
-        Self { hits, misses, stored, not_stored, flights, raises }
+        Self { hits, misses, stored, not_stored, flights, raises, voids }
     }
 
     pub(crate) fn miss(&self, reason: MissReason) {
@@ -103,6 +110,7 @@ impl Metrics {
             NotStored::Floor => 0,
             NotStored::TooLarge => 1,
             NotStored::Epoch => 2,
+            NotStored::Purged => 3,
         };
         self.not_stored[index].inc();
     }

@@ -1,12 +1,16 @@
 //! What the pipelines answer. Data only: the HTTP front chooses status and headers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{key::RowKey, route::ShardId};
+use crate::{
+    key::RowKey,
+    policy::{Narrowed, Who},
+    route::ShardId,
+};
 
 /// The version of a representation: a hash of its bytes. Equal bytes, equal tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,6 +72,8 @@ pub enum NotStored {
     TooLarge,
     /// The shard's epoch changed while it was read.
     Epoch,
+    /// Something purged it while it was read.
+    Purged,
 }
 
 /// Why the cache was not asked.
@@ -77,6 +83,12 @@ pub enum BypassReason {
     Mode,
     /// The request is a list query; those are not cached yet.
     List,
+    /// The cache policy says so.
+    Policy,
+    /// The cache policy failed.
+    PolicyFailed,
+    /// The collection was configured anew a moment ago, and writes are under way that do not know it.
+    Settling,
 }
 
 /// Whether a miss led its own fetch or shared another's.
@@ -121,8 +133,10 @@ pub enum CacheStatus {
 pub struct Trace {
     /// The shards the request was routed to.
     pub shards: SmallVec<[ShardId; 4]>,
-    /// The policy generation that routed it; 0 is the built-in routing of start-up.
+    /// The policy generation that decided about it; 0 is what is built in.
     pub generation: u64,
+    /// Whose request it was.
+    pub who: Who,
 }
 
 /// The answer to a keyed read.
@@ -132,6 +146,8 @@ pub struct RowAnswer {
     pub row: Option<RowBody>,
     /// What the cache did.
     pub status: CacheStatus,
+    /// The bounds it is kept in, whose header fields belong to `Vary`.
+    pub bounds: Option<Arc<Narrowed>>,
     /// Who answered.
     pub trace: Trace,
 }
@@ -147,6 +163,8 @@ pub struct ListAnswer {
     pub total: Option<u64>,
     /// What the cache did.
     pub status: CacheStatus,
+    /// The bounds it is kept in, whose header fields belong to `Vary`.
+    pub bounds: Option<Arc<Narrowed>>,
     /// Who answered.
     pub trace: Trace,
 }

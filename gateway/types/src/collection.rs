@@ -1,12 +1,20 @@
 //! A REST collection, resolved: configuration and catalog agree on every name in it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use smallvec::SmallVec;
 
-use crate::key::{KeyError, KeyType, KeyValue, RowKey};
+use crate::key::{self, KeyError, KeyType, KeyValue, RowKey};
 
-/// Index of a collection in the served set. Stable for the life of the process.
+/// A collection of one name and one definition. Never means anything else in the life of the process: entries,
+/// buckets and remembered answers rest on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CollectionId(pub u32);
 
@@ -82,7 +90,7 @@ pub enum WriteReach {
 /// A served table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collection {
-    /// Index in the served set.
+    /// Its number.
     pub id: CollectionId,
     /// The first path segment after `/v1/`.
     pub name: Arc<str>,
@@ -154,6 +162,39 @@ impl Collection {
         }
     }
 
+    /// Parses a key as [`RowKey::path_text`] writes it.
+    ///
+    /// # Errors
+    /// [`KeyParseError`], also for a quoted value that does not end.
+    pub fn parse_path_key(&self, text: &str) -> Result<RowKey, KeyParseError> {
+        let values = key::split_path(text).ok_or(KeyParseError::Quote)?;
+        self.parse_key(values.iter().map(String::as_str))
+    }
+
+    /// Whether what is kept of one may be served for the other: everything an entry, its time or a remembered
+    /// answer depends on.
+    fn is_defined_as(&self, other: &Self) -> bool {
+        // Every field is named, so that a new one asks whether it belongs here.
+        let Self {
+            id: _,
+            name,
+            relation,
+            table,
+            columns,
+            key,
+            shard_key,
+            reach: _,
+            mode,
+            ttl,
+            negative_ttl,
+            visibility: _,
+            max_rows: _,
+        } = self;
+        (name, relation, table, columns) == (&other.name, &other.relation, &other.table, &other.columns)
+            && (key, shard_key, mode) == (&other.key, &other.shard_key, &other.mode)
+            && (ttl, negative_ttl) == (&other.ttl, &other.negative_ttl)
+    }
+
     /// The canonical text of the values that place the row: what routing hashes.
     /// Several values are joined by the unit separator (0x1F).
     #[must_use]
@@ -209,21 +250,43 @@ pub enum KeyParseError {
         /// What was wrong with it.
         error: KeyError,
     },
+    /// A quoted value that does not end.
+    #[error("a quoted value does not end")]
+    Quote,
 }
 
 /// The served collections, replaced as a whole when configuration or catalog change.
 #[derive(Debug, Default)]
 pub struct Collections {
     all: Vec<Arc<Collection>>,
-    by_name: std::collections::HashMap<Arc<str>, usize>,
+    by_name: HashMap<Arc<str>, usize>,
+    by_id: HashMap<CollectionId, usize>,
+    /// Which set this is, and the one it was numbered after.
+    set: u64,
+    after: u64,
+    numbers: Arc<Numbers>,
+}
+
+/// What was given out so far by a set and all that were numbered after it.
+#[derive(Debug, Default)]
+struct Numbers {
+    ids: AtomicU32,
+    sets: AtomicU64,
 }
 
 impl Collections {
-    /// A set whose ids are the positions in `all`.
+    /// The first set, as configuration and catalog give it.
     #[must_use]
     pub fn new(all: Vec<Arc<Collection>>) -> Self {
+        let next = all.iter().map(|collection| collection.id.0.saturating_add(1)).max().unwrap_or(0);
+        let numbers = Numbers { ids: AtomicU32::new(next), sets: AtomicU64::new(1) };
+        Self::indexed(all, 0, 0, Arc::new(numbers))
+    }
+
+    fn indexed(all: Vec<Arc<Collection>>, set: u64, after: u64, numbers: Arc<Numbers>) -> Self {
         let by_name = all.iter().enumerate().map(|(i, c)| (c.name.clone(), i)).collect();
-        Self { all, by_name }
+        let by_id = all.iter().enumerate().map(|(i, c)| (c.id, i)).collect();
+        Self { all, by_name, by_id, set, after, numbers }
     }
 
     /// The collection of this name.
@@ -235,11 +298,45 @@ impl Collections {
     /// The collection of this id.
     #[must_use]
     pub fn by_id(&self, id: CollectionId) -> Option<&Arc<Collection>> {
-        self.all.get(id.0 as usize)
+        self.by_id.get(&id).map(|i| &self.all[*i])
     }
 
-    /// All of them, by id.
+    /// All of them, in the order of configuration.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Collection>> {
         self.all.iter()
     }
+
+    /// Whether this set was numbered after `before`, so that it may take its place.
+    #[must_use]
+    pub fn follows(&self, before: &Self) -> bool {
+        Arc::ptr_eq(&self.numbers, &before.numbers) && self.after == before.set && self.set != before.set
+    }
 }
+
+/// Numbers a set that is to take the place of `old`: a collection of the same name and definition keeps its
+/// number, every other gets one that was never used. `new` may be numbered in any way, as long as its numbers
+/// differ and its reaches agree with them.
+#[must_use]
+pub fn renumber(old: &Collections, new: Vec<Collection>) -> Collections {
+    let numbers = &old.numbers;
+    let number = |collection: &Collection| match old.get(&collection.name) {
+        Some(before) if before.is_defined_as(collection) => before.id,
+        _ => CollectionId(numbers.ids.fetch_add(1, Ordering::Relaxed)),
+    };
+    let given: HashMap<CollectionId, CollectionId> = new.iter().map(|c| (c.id, number(c))).collect();
+    let all = new.into_iter().map(|mut collection| {
+        collection.id = given[&collection.id];
+        if let WriteReach::Cascades(others) = &mut collection.reach {
+            for other in &mut *others {
+                *other = given.get(other).copied().unwrap_or(*other);
+            }
+            others.sort_unstable();
+        }
+        Arc::new(collection)
+    });
+    let set = numbers.sets.fetch_add(1, Ordering::Relaxed);
+    Collections::indexed(all.collect(), set, old.set, numbers.clone())
+}
+
+#[cfg(test)]
+mod tests;

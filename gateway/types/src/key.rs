@@ -122,6 +122,33 @@ impl RowKey {
         }
     }
 
+    /// The key as it stands in a path, without percent-encoding: values joined by commas, those that a comma or
+    /// a quote would break in double quotes. [`crate::collection::Collection::parse_path_key`] reads it.
+    #[must_use]
+    pub fn path_text(&self) -> String {
+        let mut text = String::with_capacity(20);
+        for (i, value) in self.0.iter().enumerate() {
+            if i > 0 {
+                text.push(',');
+            }
+            match value {
+                KeyValue::Text(part) if part.is_empty() || part.starts_with('"') || part.contains(',') => {
+                    text.push('"');
+                    for c in part.chars() {
+                        if matches!(c, '"' | '\\') {
+                            text.push('\\');
+                        }
+                        text.push(c);
+                    }
+                    text.push('"');
+                }
+                // Writing to a String cannot fail.
+                _ => drop(fmt::Write::write_fmt(&mut text, format_args!("{value}"))),
+            }
+        }
+        text
+    }
+
     /// Bytes on the heap beyond `size_of::<RowKey>()`.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
@@ -142,6 +169,41 @@ impl fmt::Display for RowKey {
         }
         Ok(())
     }
+}
+
+/// The values of a key's path text, as [`RowKey::path_text`] writes it. `None` where a quoted value does not end.
+pub(crate) fn split_path(text: &str) -> Option<SmallVec<[String; 2]>> {
+    let mut values = SmallVec::new();
+    let mut rest = text;
+    loop {
+        let (value, after) = match rest.strip_prefix('"') {
+            Some(quoted) => unquote(quoted)?,
+            None => {
+                let end = rest.find(',').unwrap_or(rest.len());
+                (rest[..end].to_owned(), &rest[end..])
+            }
+        };
+        values.push(value);
+        match after.strip_prefix(',') {
+            Some(more) => rest = more,
+            None if after.is_empty() => return Some(values),
+            None => return None,
+        }
+    }
+}
+
+/// What stands before the closing quote, unescaped, and what comes after it.
+fn unquote(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => value.push(chars.next()?.1),
+            _ => value.push(c),
+        }
+    }
+    None
 }
 
 /// A key value that its column's type cannot hold.

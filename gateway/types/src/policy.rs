@@ -23,6 +23,12 @@ impl Who {
     pub const SHARED: Self = Self { tenant: TenantId::SHARED, class: ClassId(0) };
 }
 
+impl Default for Who {
+    fn default() -> Self {
+        Self::SHARED
+    }
+}
+
 /// How the answer of a read may be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Keep {

@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
-use crate::support::{Reader, World, step, value};
+use crate::support::{self, Reader, World, step, value};
 use proptest::test_runner::{Config, TestRunner};
-use tidegate_types::snapshot::Xid;
+use tidegate_types::{bucket::BucketId, policy::Narrowed, request::TenantId, snapshot::Xid};
 
 /// Wrong orders of a write or of a loader, each of which makes caches stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,7 @@ enum Bug {
     SnapshotAfterRow,
     FloorOfAnotherKey,
     EpochIgnored,
+    VoidOfAnotherKey,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,14 +52,21 @@ struct Walk {
     /// Newest version acknowledged or returned, per key.
     known: HashMap<i64, usize>,
     last_value: u32,
+    /// Whether a cache policy gives each row a tag.
+    tagging: bool,
 }
 
 const KEYS: i64 = 3;
+
+fn tag(tenant: TenantId, key: i64) -> BucketId {
+    BucketId::tag(tenant, &format!("row:{key}"))
+}
 
 impl Walk {
     fn new(seed: u64, bug: Bug) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let buckets = if random.bool() { 1 } else { 1024 };
+        let tagging = random.bool();
         Self {
             world: World::new(buckets),
             bug,
@@ -67,6 +75,7 @@ impl Walk {
             readers: Vec::new(),
             known: HashMap::new(),
             last_value: 0,
+            tagging,
         }
     }
 
@@ -77,7 +86,8 @@ impl Walk {
                 20..30 => self.start_writer(),
                 30..60 => self.advance_writer(),
                 60..75 => self.execute(),
-                75..98 => self.deliver(),
+                75..95 => self.deliver(),
+                95..98 => self.change_elsewhere(),
                 98 => self.drop_reader(),
                 _ => self.fail_over(),
             }
@@ -89,9 +99,39 @@ impl Walk {
     fn start_reader(&mut self) {
         let key = self.random.i64(0..KEYS);
         let at_least = self.known.get(&key).copied().unwrap_or(0);
-        let entry =
-            if self.random.bool() { crate::support::entry_key(key) } else { crate::support::narrow_entry_key(key) };
-        self.readers.push(Running { reader: self.world.reader_of(entry, key), key, at_least });
+        let entry = match self.random.u32(0..3) {
+            0 => support::entry_key(key),
+            1 => support::narrow_entry_key(key),
+            _ => support::other_tenants_entry_key(key),
+        };
+        let bounds = self.tagging.then(|| Narrowed { tags: vec![tag(entry.tenant, key)], ..Narrowed::default() });
+        self.readers.push(Running { reader: self.world.reader_within(entry, key, bounds), key, at_least });
+    }
+
+    /// A change whose transaction is not this shard's, so nothing but the void tells of it. From then on
+    /// nobody may see what was there before.
+    fn change_elsewhere(&mut self) {
+        let key = self.random.i64(0..KEYS);
+        if self.is_locked(key) {
+            return;
+        }
+        self.last_value += 1;
+        let tenants = [support::TENANT, support::OTHER_TENANT];
+        let voided = match self.random.u32(0..4) {
+            0 if self.tagging => tenants.map(|tenant| tag(tenant, key)).to_vec(),
+            1 if self.tagging => tenants.map(BucketId::tagged).to_vec(),
+            2 => vec![BucketId::sweep(TenantId::SHARED, support::PRODUCTS)],
+            _ => vec![support::row_bucket(key)],
+        };
+        let voided =
+            if self.bug == Bug::VoidOfAnotherKey { vec![support::row_bucket((key + 1) % KEYS)] } else { voided };
+        self.world.change_elsewhere(key, Some(self.last_value), &voided);
+        let version = self.world.db.borrow().version_of(key, Some(self.last_value)).expect("committed");
+        self.known.insert(key, version);
+    }
+
+    fn is_locked(&self, key: i64) -> bool {
+        self.writers.iter().any(|w| w.key == key && matches!(w.phase, Phase::HasRow | Phase::Raised))
     }
 
     fn start_writer(&mut self) {
@@ -110,9 +150,7 @@ impl Walk {
         let (xid, key, phase) = (self.writers[at].xid, self.writers[at].key, self.writers[at].phase);
         match phase {
             Phase::Started => {
-                let locked =
-                    self.writers.iter().any(|w| w.key == key && matches!(w.phase, Phase::HasRow | Phase::Raised));
-                if !locked {
+                if !self.is_locked(key) {
                     self.writers[at].phase = Phase::HasRow;
                 }
             }
@@ -186,7 +224,7 @@ impl Walk {
         // Writers that were not committed are gone; what committed stays.
         let epoch = match self.bug {
             Bug::EpochIgnored => self.world.db.borrow().epoch,
-            _ => self.world.epochs.advance(crate::support::SHARD),
+            _ => self.world.epochs.advance(support::SHARD),
         };
         self.writers.retain(|w| matches!(w.phase, Phase::Committed | Phase::Acknowledged));
         self.world.db.borrow_mut().fail_over(epoch);
@@ -239,7 +277,14 @@ fn no_interleaving_with_a_fresh_seed_serves_stale() {
 
 #[test]
 fn every_bug_of_the_bank_is_found() {
-    for bug in [Bug::FloorAfterCommit, Bug::NoFloor, Bug::SnapshotAfterRow, Bug::FloorOfAnotherKey, Bug::EpochIgnored] {
+    for bug in [
+        Bug::FloorAfterCommit,
+        Bug::NoFloor,
+        Bug::SnapshotAfterRow,
+        Bug::FloorOfAnotherKey,
+        Bug::EpochIgnored,
+        Bug::VoidOfAnotherKey,
+    ] {
         assert!(first_violation(bug, 4_000).is_some(), "{bug:?} was not found");
     }
 }

@@ -19,6 +19,7 @@ use tidegate_types::{
     collection::CollectionId,
     epoch::{Epoch, Epochs},
     key::{KeyValue, RowKey},
+    policy::Narrowed,
     problem::Problem,
     query::{ColumnRef, Projection, SelectItem},
     request::TenantId,
@@ -30,7 +31,10 @@ use tokio::sync::oneshot;
 
 pub const SHARD: ShardId = ShardId(0);
 pub const PRODUCTS: CollectionId = CollectionId(0);
-pub const PLAN: FillPlan = FillPlan { ttl: Duration::from_secs(60), negative_ttl: Duration::from_secs(5) };
+pub const TTL: Duration = Duration::from_secs(60);
+pub const NEGATIVE_TTL: Duration = Duration::from_secs(5);
+pub const TENANT: TenantId = TenantId(1);
+pub const OTHER_TENANT: TenantId = TenantId(2);
 
 pub fn settings(buckets: usize) -> CacheSettings {
     CacheSettings { l1_bytes: 1 << 20, buckets, max_entry_bytes: 1 << 16, ttl_jitter: 0.0 }
@@ -38,12 +42,33 @@ pub fn settings(buckets: usize) -> CacheSettings {
 
 pub fn entry_key(id: i64) -> EntryKey {
     EntryKey {
-        tenant: TenantId::SHARED,
+        tenant: TENANT,
         collection: PRODUCTS,
         shard: SHARD,
         key: RowKey::single(KeyValue::Int(id)),
         projection: Projection::Whole,
+        variant: None,
     }
+}
+
+/// The same row for another tenant: an entry of its own that shares the row's bucket.
+pub fn other_tenants_entry_key(id: i64) -> EntryKey {
+    EntryKey { tenant: OTHER_TENANT, ..entry_key(id) }
+}
+
+/// The row's own bucket, as writes of it name it.
+pub fn row_bucket(id: i64) -> BucketId {
+    BucketId::row(TenantId::SHARED, PRODUCTS, &entry_key(id).key)
+}
+
+/// What a cache policy gives every row: a tag of its own.
+pub fn tagged(id: i64) -> Narrowed {
+    Narrowed { tags: vec![tag_of(id)], ..Narrowed::default() }
+}
+
+/// The tag of a row, for [`TENANT`].
+pub fn tag_of(id: i64) -> BucketId {
+    BucketId::tag(TENANT, &format!("row:{id}"))
 }
 
 /// Another representation of the same row: an entry of its own that shares the row's bucket.
@@ -163,12 +188,18 @@ impl World {
 
     /// A reader of this entry of the row, not yet polled.
     pub fn reader_of(&self, key: EntryKey, id: i64) -> Reader {
+        self.reader_within(key, id, None)
+    }
+
+    /// A reader under a cache policy's bounds, not yet polled.
+    pub fn reader_within(&self, key: EntryKey, id: i64, bounds: Option<Narrowed>) -> Reader {
         let world = self.clone();
         Box::pin(async move {
-            if let Some(served) = world.cache.get(&key) {
+            if let Some(served) = world.cache.get(&key, bounds.as_ref()) {
                 return Ok(served);
             }
-            world.cache.fetch(&key, PLAN, || world.send(id)).await
+            let plan = FillPlan { ttl: TTL, negative_ttl: NEGATIVE_TTL, bounds: bounds.as_ref() };
+            world.cache.fetch(&key, plan, || world.send(id)).await
         })
     }
 
@@ -196,8 +227,7 @@ impl World {
     /// Raises what a write of this row raises.
     pub fn raise(&self, xid: Xid, id: i64) {
         let epoch = self.db.borrow().epoch;
-        let bucket = BucketId::row(TenantId::SHARED, PRODUCTS, &entry_key(id).key);
-        self.cache.raise(SHARD, epoch, xid, &[bucket, BucketId::relation(TenantId::SHARED, PRODUCTS)]);
+        self.cache.raise(SHARD, epoch, xid, &[row_bucket(id), BucketId::relation(TenantId::SHARED, PRODUCTS)]);
     }
 
     /// A whole write that nothing comes between.
@@ -207,9 +237,25 @@ impl World {
         self.db.borrow_mut().commit(xid, id, value);
     }
 
+    /// A change that no transaction of this shard tells of, and the void for it.
+    pub fn change_elsewhere(&self, id: i64, value: Option<u32>, voided: &[BucketId]) {
+        let xid = self.db.borrow_mut().begin();
+        self.db.borrow_mut().commit(xid, id, value);
+        self.cache.void(SHARD, voided);
+    }
+
     /// A whole read that nothing comes between.
     pub fn read(&self, id: i64) -> Served {
-        let mut reader = self.reader(id);
+        self.finish(self.reader(id))
+    }
+
+    /// A whole read under bounds that nothing comes between.
+    pub fn read_within(&self, id: i64, bounds: Narrowed) -> Served {
+        self.finish(self.reader_within(entry_key(id), id, Some(bounds)))
+    }
+
+    /// Polls a reader to its end; nothing comes between.
+    pub fn finish(&self, mut reader: Reader) -> Served {
         if let Some(served) = step(&mut reader) {
             return served;
         }
