@@ -37,4 +37,4 @@ pub mod write;
 
 pub use error::StoreError;
 pub use store::{ListRows, LoadedRow, PoolState, Reachable, ShardState, Store};
-pub use write::PreparedWrite;
+pub use write::{PreparedWrite, images};

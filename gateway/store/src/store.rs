@@ -152,12 +152,18 @@ impl Store {
         list::read(&shards, collection, query).await
     }
 
-    /// Does a write up to, not including, its COMMIT.
+    /// Does a write up to, not including, its COMMIT. With `declared`, the values of these columns before and
+    /// after it come along; a name that the collection does not have gives `None`.
     ///
     /// # Errors
     /// See [`StoreError`]. Nothing was committed.
-    pub async fn begin_write(&self, shard: ShardId, request: &WriteRequest) -> Result<PreparedWrite, StoreError> {
-        write::begin(self.shard(shard)?, request).await
+    pub async fn begin_write(
+        &self,
+        shard: ShardId,
+        request: &WriteRequest,
+        declared: Option<&[Arc<str>]>,
+    ) -> Result<PreparedWrite, StoreError> {
+        write::begin(self.shard(shard)?, request, declared).await
     }
 
     /// Reads a shard's catalog.

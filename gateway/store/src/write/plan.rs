@@ -11,7 +11,10 @@ use tidegate_types::{
 };
 use tokio_postgres::Row;
 
-use super::statement::{self, Condition, Conflict, Statement};
+use super::{
+    images::Declared,
+    statement::{self, Condition, Conflict, Output, Statement},
+};
 use crate::{error::StoreError, wire::Raw};
 
 /// A write, ready to run.
@@ -20,42 +23,47 @@ pub(super) struct Plan<'a> {
     pub(super) collection: &'a Collection,
     /// Locks the row and returns its JSON, to be judged before the statements run.
     pub(super) condition: Option<Condition>,
+    /// Locks the rows that may change and returns what is declared of them.
+    pub(super) before: Option<Condition>,
+    /// The columns whose values are wanted.
+    pub(super) declared: Option<&'a Declared<'a>>,
     /// Empty if there is nothing to write.
     pub(super) statements: Vec<Statement>,
     request: &'a WriteRequest,
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn of(request: &'a WriteRequest) -> Result<Self, Problem> {
+    pub(super) fn of(request: &'a WriteRequest, declared: Option<&'a Declared<'a>>) -> Result<Self, Problem> {
         let collection = &*request.collection;
-        let projection = &request.projection;
+        let output = Output { projection: &request.projection, declared };
         let statements = match &request.action {
             WriteAction::Insert { body, resolution, missing } => {
                 let conflict = match request.if_none_match {
                     IfNoneMatch::Any => Conflict::Skip,
                     IfNoneMatch::Absent => Conflict::from(*resolution),
                 };
-                statement::insert(collection, projection, body, conflict, *missing)?
+                statement::insert(collection, output, body, conflict, *missing)?
             }
             WriteAction::Put { key, body } => {
-                vec![statement::put(collection, projection, key, body, request.if_none_match)?]
+                vec![statement::put(collection, output, key, body, request.if_none_match)?]
             }
-            WriteAction::Patch { key, body } => vec![statement::patch(collection, projection, key, body)?],
-            WriteAction::Delete { key } => vec![statement::delete(collection, projection, key)?],
+            WriteAction::Patch { key, body } => vec![statement::patch(collection, output, key, body)?],
+            WriteAction::Delete { key } => vec![statement::delete(collection, output, key)?],
             WriteAction::PatchWhere { query, body } => {
                 let filters = filters(query)?;
                 // An empty object changes nothing, as in PostgREST.
                 let changes = !body.columns.is_empty();
                 changes
-                    .then(|| statement::patch_where(collection, projection, filters, body))
+                    .then(|| statement::patch_where(collection, output, filters, body))
                     .into_iter()
                     .collect::<Result<_, _>>()?
             }
             WriteAction::DeleteWhere { query } => {
-                vec![statement::delete_where(collection, projection, filters(query)?)?]
+                vec![statement::delete_where(collection, output, filters(query)?)?]
             }
         };
-        Ok(Self { collection, condition: condition(request)?, statements, request })
+        let before = declared.map_or(Ok(None), |declared| declared.before(request))?;
+        Ok(Self { collection, condition: condition(request)?, before, declared, statements, request })
     }
 
     /// Judges `If-Match` (and `If-None-Match: *` where nothing is created) by the row as it is now, locked.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tidegate_types::{answer::WrittenRow, epoch::Epoch, snapshot::Xid};
 use tokio_postgres::error::Severity;
 
+use super::images::Images;
 use crate::{
     connection::{describe, statement_error, unavailable},
     error::StoreError,
@@ -19,6 +20,8 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct PreparedWrite {
     /// The rows touched, in the order the database returned them.
     pub rows: Vec<WrittenRow>,
+    /// What they held before and after.
+    pub images: Images,
     /// The transaction's id; `None` if nothing was changed.
     pub xid: Option<Xid>,
     /// The shard's epoch when the connection was verified.
@@ -28,13 +31,13 @@ pub struct PreparedWrite {
 }
 
 impl PreparedWrite {
-    pub(super) fn new(lease: Lease, rows: Vec<WrittenRow>, xid: Option<Xid>) -> Self {
-        Self { rows, xid, epoch: lease.connection().epoch, lease: Some(lease) }
+    pub(super) fn new(lease: Lease, rows: Vec<WrittenRow>, images: Images, xid: Option<Xid>) -> Self {
+        Self { rows, images, xid, epoch: lease.connection().epoch, lease: Some(lease) }
     }
 
     /// A write of no rows.
     pub(super) fn nothing(epoch: Epoch) -> Self {
-        Self { rows: Vec::new(), xid: None, epoch, lease: None }
+        Self { rows: Vec::new(), images: Images::NotAsked, xid: None, epoch, lease: None }
     }
 
     /// Commits.

@@ -11,7 +11,10 @@ use tidegate_types::{
 };
 use tokio_postgres::{Client, Error, Row};
 
-use super::statement::{Flag, Statement};
+use super::{
+    images::{Declared, Novelty, Returned},
+    statement::{Flag, Statement},
+};
 use crate::{
     error::StoreError,
     sql::inferred,
@@ -27,6 +30,7 @@ const MAX_BYTES: usize = 64 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     pub(super) rows: Vec<WrittenRow>,
+    pub(super) returned: Returned,
     bytes: usize,
 }
 
@@ -60,24 +64,33 @@ impl Collected {
         &mut self,
         client: &Client,
         collection: &Collection,
+        declared: Option<&Declared<'_>>,
         statement: &Statement,
     ) -> Result<Result<(), Unacceptable>, Error> {
         let rows = client.query_typed_raw(&statement.text, inferred(&statement.params)).await?;
         let mut rows = std::pin::pin!(rows);
         while let Some(row) = rows.try_next().await? {
-            if let Err(unacceptable) = self.keep(collection, statement.flag, &row) {
+            if let Err(unacceptable) = self.keep(collection, declared, statement.flag, &row) {
                 return Ok(Err(unacceptable));
             }
         }
         Ok(Ok(()))
     }
 
-    fn keep(&mut self, collection: &Collection, flag: Flag, row: &Row) -> Result<(), Unacceptable> {
-        self.bytes += row.raw_size_bytes();
+    fn keep(
+        &mut self,
+        collection: &Collection,
+        declared: Option<&Declared<'_>>,
+        flag: Flag,
+        row: &Row,
+    ) -> Result<(), Unacceptable> {
+        let keys = collection.key.len();
+        // What is declared counts against a bound of its own: a policy must not make a write too large.
+        let beside = declared.map_or(Ok(0), |declared| self.keep_declared(declared, flag, row, keys + 1))?;
+        self.bytes += row.raw_size_bytes().saturating_sub(beside);
         if self.rows.len() >= MAX_ROWS || self.bytes > MAX_BYTES {
             return Err(Unacceptable::Problem(too_many()));
         }
-        let keys = collection.key.len();
         let raw = |i: usize| row.try_get::<_, Option<Raw<'_>>>(i).ok().flatten();
         let key = wire::row_key(collection, (0..keys).map(raw))?;
         let json = raw(keys).ok_or(Malformed("a written row"))?;
@@ -90,6 +103,26 @@ impl Collected {
         };
         self.rows.push(WrittenRow { key, change, body: RowBody::new(Bytes::copy_from_slice(json.0)) });
         Ok(())
+    }
+}
+
+impl Collected {
+    fn keep_declared(
+        &mut self,
+        declared: &Declared<'_>,
+        flag: Flag,
+        row: &Row,
+        first: usize,
+    ) -> Result<usize, Malformed> {
+        let (first, novelty) = match flag {
+            Flag::Inserted | Flag::Deleted => (first, Novelty::Certain),
+            Flag::SameKey => (first + 1, Novelty::Certain),
+            Flag::InsertedOrUpdated => {
+                let partitioned = row.try_get::<_, bool>(first + 1).map_err(|_| Malformed("a flag"))?;
+                (first + 2, if partitioned { Novelty::Doubtful } else { Novelty::Certain })
+            }
+        };
+        self.returned.keep(declared, row, first, novelty)
     }
 }
 

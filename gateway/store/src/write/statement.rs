@@ -13,14 +13,24 @@ use tidegate_types::{
     request::{IfNoneMatch, Missing, Resolution, RowsBody},
 };
 
+use super::images::Declared;
 use crate::sql::{Sql, Text};
+
+/// What a statement returns of each row it touched, besides its key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output<'a> {
+    /// The row's representation.
+    pub(super) projection: &'a Projection,
+    /// Columns whose values somebody wants.
+    pub(super) declared: Option<&'a Declared<'a>>,
+}
 
 /// What the column after a returned row's JSON says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flag {
     /// Nothing: every row is new.
     Inserted,
-    /// Whether the row is new.
+    /// Whether the row is new; where columns are declared, also whether the table is partitioned.
     InsertedOrUpdated,
     /// Whether the body's key values are those of the row.
     SameKey,
@@ -28,7 +38,7 @@ pub(super) enum Flag {
     Deleted,
 }
 
-/// A statement that returns the key, the JSON and perhaps a flag of every row it touched.
+/// A statement that returns the key, the JSON, perhaps a flag, and the declared columns of every row it touched.
 #[derive(Debug)]
 pub(super) struct Statement {
     pub(super) text: String,
@@ -73,7 +83,7 @@ pub(super) fn condition(collection: &Collection, projection: &Projection, key: &
 /// out of its statement, so that the database supplies it.
 pub(super) fn insert(
     collection: &Collection,
-    projection: &Projection,
+    output: Output<'_>,
     body: &RowsBody,
     conflict: Conflict,
     missing: Missing,
@@ -100,14 +110,14 @@ pub(super) fn insert(
             });
             sql.recordset(json, &present);
             let flag = sql.on_conflict(conflict, &columns);
-            sql.returning(projection, flag)
+            sql.returning(output, flag)
         })
         .collect()
 }
 
 pub(super) fn put(
     collection: &Collection,
-    projection: &Projection,
+    output: Output<'_>,
     key: &RowKey,
     body: &RowsBody,
     if_none_match: IfNoneMatch,
@@ -130,45 +140,45 @@ pub(super) fn put(
     // The whole row is replaced: EXCLUDED holds the default, or NULL, of what the body lacks.
     let replaced = collection.columns.iter().filter(|column| !column.generated).collect::<Vec<_>>();
     let flag = sql.on_conflict(conflict, &replaced);
-    sql.returning(projection, flag)
+    sql.returning(output, flag)
 }
 
 pub(super) fn patch(
     collection: &Collection,
-    projection: &Projection,
+    output: Output<'_>,
     key: &RowKey,
     body: &RowsBody,
 ) -> Result<Statement, Problem> {
     let mut sql = update(collection, body)?;
     sql.push(" WHERE ").key_equals(key);
-    returning_same_key(sql, projection, body)
+    returning_same_key(sql, output, body)
 }
 
 pub(super) fn patch_where(
     collection: &Collection,
-    projection: &Projection,
+    output: Output<'_>,
     filters: &[Filter],
     body: &RowsBody,
 ) -> Result<Statement, Problem> {
     let mut sql = update(collection, body)?;
     sql.filters(filters)?;
-    returning_same_key(sql, projection, body)
+    returning_same_key(sql, output, body)
 }
 
-pub(super) fn delete(collection: &Collection, projection: &Projection, key: &RowKey) -> Result<Statement, Problem> {
+pub(super) fn delete(collection: &Collection, output: Output<'_>, key: &RowKey) -> Result<Statement, Problem> {
     let mut sql = Sql::new(collection);
     sql.push("DELETE FROM ").relation().push(" AS t WHERE ").key_equals(key);
-    sql.returning(projection, Flag::Deleted)
+    sql.returning(output, Flag::Deleted)
 }
 
 pub(super) fn delete_where(
     collection: &Collection,
-    projection: &Projection,
+    output: Output<'_>,
     filters: &[Filter],
 ) -> Result<Statement, Problem> {
     let mut sql = Sql::new(collection);
     sql.push("DELETE FROM ").relation().push(" AS t").filters(filters)?;
-    sql.returning(projection, Flag::Deleted)
+    sql.returning(output, Flag::Deleted)
 }
 
 /// `UPDATE ... SET ... FROM body x`. Key columns are never set; `RETURNING` tells whether the body would have.
@@ -192,15 +202,24 @@ fn update<'a>(collection: &'a Collection, body: &RowsBody) -> Result<Sql<'a>, Pr
     Ok(sql)
 }
 
-fn returning_same_key(mut sql: Sql<'_>, projection: &Projection, body: &RowsBody) -> Result<Statement, Problem> {
+fn returning_same_key(mut sql: Sql<'_>, output: Output<'_>, body: &RowsBody) -> Result<Statement, Problem> {
     let collection = sql.collection;
-    sql.push(" RETURNING ").key_columns(", ").push(", ").row_json(projection)?.push(", (true");
+    sql.push(" RETURNING ").key_columns(", ").push(", ").row_json(output.projection)?.push(", (true");
     for column in collection.key_columns().filter(|column| body.columns.contains(&column.name)) {
         sql.push(" AND ").column(column).push(" IS NOT DISTINCT FROM x.").push(&column.quoted);
     }
     sql.push(")");
+    output.push_declared(&mut sql);
     let (text, params) = sql.finish();
     Ok(Statement { text, params, flag: Flag::SameKey })
+}
+
+impl Output<'_> {
+    fn push_declared(self, sql: &mut Sql<'_>) {
+        if let Some(declared) = self.declared {
+            declared.push_values(sql);
+        }
+    }
 }
 
 impl Sql<'_> {
@@ -214,7 +233,7 @@ impl Sql<'_> {
     }
 
     /// ` FROM json_to_recordset(body) AS x (column type, ...)`.
-    fn recordset(&mut self, json: String, columns: &[&Column]) -> &mut Self {
+    pub(super) fn recordset(&mut self, json: String, columns: &[&Column]) -> &mut Self {
         self.push(" FROM json_to_recordset(").bind(json).push("::json) AS x (");
         self.separated(", ", columns, |sql, column| {
             sql.push(&column.quoted).push(" ").push(&column.type_name);
@@ -246,7 +265,7 @@ impl Sql<'_> {
     }
 
     /// `t."a" = $1::int8 AND ...`
-    fn key_equals(&mut self, key: &RowKey) -> &mut Self {
+    pub(super) fn key_equals(&mut self, key: &RowKey) -> &mut Self {
         let collection = self.collection;
         let columns = collection.key.iter().zip(collection.key_columns()).zip(key.values());
         self.separated(" AND ", columns, |sql, ((k, column), value)| {
@@ -261,11 +280,15 @@ impl Sql<'_> {
         })
     }
 
-    fn returning(mut self, projection: &Projection, flag: Flag) -> Result<Statement, Problem> {
-        self.push(" RETURNING ").key_columns(", ").push(", ").row_json(projection)?;
+    fn returning(mut self, output: Output<'_>, flag: Flag) -> Result<Statement, Problem> {
+        self.push(" RETURNING ").key_columns(", ").push(", ").row_json(output.projection)?;
         if flag == Flag::InsertedOrUpdated {
             self.push(", ").is_new();
+            if output.declared.is_some() {
+                self.push(", ").is_partitioned();
+            }
         }
+        output.push_declared(&mut self);
         let (text, params) = self.finish();
         Ok(Statement { text, params, flag })
     }
@@ -275,12 +298,17 @@ impl Sql<'_> {
     /// a row that another transaction inserted meanwhile counts as new.
     fn is_new(&mut self) -> &mut Self {
         let collection = self.collection;
-        self.push("CASE WHEN (SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = ");
-        self.bind(collection.relation.as_str()).push("::regclass) THEN NOT EXISTS (SELECT FROM ");
+        self.push("CASE WHEN ").is_partitioned().push(" THEN NOT EXISTS (SELECT FROM ");
         self.relation().push(" o WHERE ").separated(" AND ", collection.key_columns(), |sql, column| {
             sql.push("o.").push(&column.quoted).push(" = ").column(column);
         });
         self.push(") ELSE t.xmax = 0 END")
+    }
+
+    fn is_partitioned(&mut self) -> &mut Self {
+        let collection = self.collection;
+        self.push("(SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = ");
+        self.bind(collection.relation.as_str()).push("::regclass)")
     }
 }
 
@@ -308,7 +336,7 @@ fn without_key<'a>(collection: &Collection, columns: Vec<&'a Column>) -> Vec<&'a
     columns.into_iter().filter(|column| collection.key_position(&column.name).is_none()).collect()
 }
 
-fn json_text(body: &RowsBody) -> Result<&str, Problem> {
+pub(super) fn json_text(body: &RowsBody) -> Result<&str, Problem> {
     std::str::from_utf8(&body.json).map_err(|_| invalid_json())
 }
 

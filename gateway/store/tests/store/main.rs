@@ -4,6 +4,7 @@
 mod catalog;
 mod directories;
 mod faults;
+mod images;
 mod lists;
 mod reads;
 mod world;

@@ -141,11 +141,11 @@ impl World {
     }
 
     pub async fn begin(&self, table: &str, action: WriteAction) -> Result<PreparedWrite, StoreError> {
-        self.store.begin_write(A, &self.request(table, action)).await
+        self.store.begin_write(A, &self.request(table, action), None).await
     }
 
     pub async fn begin_on(&self, shard: ShardId, action: WriteAction) -> Result<PreparedWrite, StoreError> {
-        self.store.begin_write(shard, &self.request("items", action)).await
+        self.store.begin_write(shard, &self.request("items", action), None).await
     }
 
     pub fn request(&self, table: &str, action: WriteAction) -> WriteRequest {
