@@ -2,10 +2,11 @@
 
 use std::{future::Future, sync::Arc};
 
-use tidegate_pipeline::Gateway;
+use tidegate_pipeline::{Gateway, Names};
 use tidegate_types::{
     answer::{ListAnswer, RowAnswer, WriteAnswer},
-    collection::Collections,
+    collection::{Collection, Collections},
+    policy::Who,
     problem::Problem,
     request::{Facts, ListRead, RowRead, WriteRequest},
     route::Topology,
@@ -13,8 +14,14 @@ use tidegate_types::{
 
 /// The pipelines as the front sees them. [`Gateway`] is the one implementation outside of tests.
 pub trait Backend: Send + Sync + 'static {
-    /// The served collections.
-    fn collections(&self) -> &Arc<Collections>;
+    /// The served collection of this name. A request asks once: collections may be replaced at any time.
+    fn collection(&self, name: &str) -> Option<Arc<Collection>>;
+
+    /// The served collections, to suggest one where a name is wrong.
+    fn collections(&self) -> Arc<Collections>;
+
+    /// The names of a tenant and a class, for logs.
+    fn names(&self, who: Who) -> Names;
 
     /// The shards, for their names in logs.
     fn topology(&self) -> &Arc<Topology>;
@@ -35,8 +42,16 @@ pub trait Backend: Send + Sync + 'static {
 }
 
 impl Backend for Gateway {
-    fn collections(&self) -> &Arc<Collections> {
+    fn collection(&self, name: &str) -> Option<Arc<Collection>> {
+        Self::collection(self, name)
+    }
+
+    fn collections(&self) -> Arc<Collections> {
         Self::collections(self)
+    }
+
+    fn names(&self, who: Who) -> Names {
+        Self::names(self, who)
     }
 
     fn topology(&self) -> &Arc<Topology> {

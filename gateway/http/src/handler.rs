@@ -109,14 +109,14 @@ impl<B: Backend> Handler<B> {
             // Only the keyed read is hot: the others are boxed, so that its future stays small.
             Endpoint::ReadList => {
                 discard(body, &parts.headers);
-                (RouteKind::ListRead, Box::pin(self.list(parts, collection, started)).await)
+                (RouteKind::ListRead, Box::pin(self.list(parts, &collection, started)).await)
             }
-            Endpoint::Insert => (RouteKind::Insert, self.write(parts, &route, collection, body, started).await),
+            Endpoint::Insert => (RouteKind::Insert, self.write(parts, &route, &collection, body, started).await),
             Endpoint::PutRow | Endpoint::PatchRow | Endpoint::DeleteRow => {
-                (RouteKind::RowWrite, self.write(parts, &route, collection, body, started).await)
+                (RouteKind::RowWrite, self.write(parts, &route, &collection, body, started).await)
             }
             Endpoint::PutFiltered | Endpoint::PatchFiltered | Endpoint::DeleteFiltered => {
-                (RouteKind::FilteredWrite, self.write(parts, &route, collection, body, started).await)
+                (RouteKind::FilteredWrite, self.write(parts, &route, &collection, body, started).await)
             }
             Endpoint::Options => {
                 discard(body, &parts.headers);
@@ -127,12 +127,11 @@ impl<B: Backend> Handler<B> {
     }
 
     /// The endpoint and the collection, after the limits on the head.
-    fn find<'a>(&'a self, parts: &'a Parts) -> Result<(Route<'a>, &'a Arc<Collection>), Problem> {
+    fn find<'a>(&self, parts: &'a Parts) -> Result<(Route<'a>, Arc<Collection>), Problem> {
         self.0.limits.check_head(parts).map_err(|refused| self.refused(refused))?;
         let route = router::route(&parts.method, parts.uri.path())?;
         let name = decode(route.collection, Plus::Literal, "The collection's name")?;
-        let collections = self.0.backend.collections();
-        match collections.get(&name) {
+        match self.0.backend.collection(&name) {
             Some(collection) => {
                 span::collection(&collection.name);
                 Ok((route, collection))
@@ -140,6 +139,7 @@ impl<B: Backend> Handler<B> {
             None => {
                 let message = format!("Could not find the table '{}' in the schema cache", clip(&name));
                 let problem = Problem::new(ProblemKind::UnknownResource, "PGRST205", message);
+                let collections = self.0.backend.collections();
                 Err(match nearest(&name, collections.iter().map(|c| &*c.name)) {
                     Some(near) => problem.hint(format!("Perhaps you meant the table '{near}'")),
                     None => problem,
@@ -148,7 +148,7 @@ impl<B: Backend> Handler<B> {
         }
     }
 
-    async fn row(&self, parts: &Parts, route: &Route<'_>, collection: &Arc<Collection>, started: Instant) -> Outcome {
+    async fn row(&self, parts: &Parts, route: &Route<'_>, collection: Arc<Collection>, started: Instant) -> Outcome {
         let call = call::row(parts, route, collection)?;
         let facts = Facts::of(parts);
         let mut answer = self.in_time(started, self.0.backend.read_row(&facts, &call.read)).await?;
@@ -294,7 +294,9 @@ impl<B: Backend> Handler<B> {
         }
         let status = reply.status();
         if !span.is_disabled() {
-            span::answered(span, self.0.backend.topology(), trace.as_ref(), cache.as_ref(), status, elapsed);
+            let names = trace.as_ref().map(|trace| self.0.backend.names(trace.who));
+            let topology = self.0.backend.topology();
+            span::answered(span, topology, names.as_ref(), trace.as_ref(), cache.as_ref(), status, elapsed);
         }
         self.0.metrics.answered(route, &parts.method, status, elapsed);
         if parts.method == Method::HEAD { head_only(reply) } else { reply }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode, request::Parts};
+use tidegate_pipeline::Names;
 use tidegate_types::{
     answer::{BypassReason, CacheStatus, Trace},
     problem::Problem,
@@ -20,6 +21,7 @@ pub(crate) fn request(method: &Method) -> Span {
         %method,
         collection = Empty,
         tenant = Empty,
+        class = Empty,
         shards = Empty,
         cache_status = Empty,
         policy_generation = Empty,
@@ -39,6 +41,7 @@ pub(crate) fn collection(name: &str) {
 pub(crate) fn answered(
     span: &Span,
     topology: &Topology,
+    names: Option<&Names>,
     trace: Option<&Trace>,
     cache: Option<&CacheStatus>,
     status: StatusCode,
@@ -49,8 +52,10 @@ pub(crate) fn answered(
         span.record("shards", shards.join(","));
         span.record("policy_generation", trace.generation);
     }
-    // There is one tenant until tenancy exists.
-    span.record("tenant", "shared");
+    if let Some(Names { tenant, class }) = names {
+        span.record("tenant", if tenant.is_empty() { "shared" } else { clipped(tenant) });
+        span.record("class", class.as_deref().map(clipped));
+    }
     span.record("cache_status", cache.map_or("none", word));
     span.record("status", status.as_u16());
     span.record("duration_us", u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
@@ -74,6 +79,13 @@ pub(crate) fn failed(span: &Span, parts: &Parts, problem: &Problem) {
     });
 }
 
+/// Bytes of a name that stand in a log line.
+const MAX_NAME: usize = 64;
+
+fn clipped(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME)]
+}
+
 fn word(status: &CacheStatus) -> &'static str {
     match status {
         CacheStatus::Hit { .. } => "hit",
@@ -81,5 +93,20 @@ fn word(status: &CacheStatus) -> &'static str {
         CacheStatus::MissNotStored { .. } => "miss-not-stored",
         CacheStatus::Bypass(BypassReason::Mode) => "bypass-mode",
         CacheStatus::Bypass(BypassReason::List) => "bypass-list",
+        CacheStatus::Bypass(BypassReason::Policy) => "bypass-policy",
+        CacheStatus::Bypass(BypassReason::PolicyFailed) => "bypass-policy-failed",
+        CacheStatus::Bypass(BypassReason::Settling) => "bypass-settling",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_clipped_between_characters() {
+        assert_eq!(clipped("acme"), "acme");
+        assert_eq!(clipped(&"x".repeat(200)).len(), 64);
+        assert_eq!(clipped(&format!("x{}", "ü".repeat(100))).len(), 63);
     }
 }

@@ -8,17 +8,21 @@ use tidegate_policy::PolicyHost;
 use tidegate_store::Store;
 use tidegate_types::{
     answer::{ListAnswer, RowAnswer, WriteAnswer},
-    collection::Collections,
+    collection::{Collection, CollectionId, Collections},
+    policy::Who,
     problem::Problem,
     request::{Facts, ListRead, RowRead, WriteRequest},
     route::Topology,
 };
 
-use crate::metrics::Metrics;
+use crate::{
+    metrics::Metrics,
+    serving::{Live, Serving},
+};
 
 /// Runs every request's pipeline. Clones share everything.
 #[derive(Clone)]
-pub struct Gateway(pub(crate) Arc<GatewayParts>);
+pub struct Gateway(pub(crate) Arc<Shared>);
 
 /// What a gateway is made of.
 pub struct GatewayParts {
@@ -36,11 +40,32 @@ pub struct GatewayParts {
     pub metrics: Metrics,
 }
 
+/// What requests share.
+pub(crate) struct Shared {
+    pub(crate) live: Live,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) cache: Cache,
+    pub(crate) store: Store,
+    pub(crate) policies: PolicyHost,
+    pub(crate) metrics: Metrics,
+}
+
+/// A tenant and a class by their names, for logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The tenant; empty without tenancy.
+    pub tenant: Arc<str>,
+    /// The class, if there is one.
+    pub class: Option<Arc<str>>,
+}
+
 impl Gateway {
     /// A gateway of these parts.
     #[must_use]
     pub fn new(parts: GatewayParts) -> Self {
-        Self(Arc::new(parts))
+        let GatewayParts { collections, topology, cache, store, policies, metrics } = parts;
+        let live = Live::new(Serving { collections });
+        Self(Arc::new(Shared { live, topology, cache, store, policies, metrics }))
     }
 
     /// The pipelines' counters, registered.
@@ -48,10 +73,40 @@ impl Gateway {
         Metrics::register(registry)
     }
 
-    /// The served collections.
+    /// The served collections. They may be replaced at any time; who holds them keeps nothing from happening.
     #[must_use]
-    pub fn collections(&self) -> &Arc<Collections> {
-        &self.0.collections
+    pub fn collections(&self) -> Arc<Collections> {
+        self.0.live.hold().collections.clone()
+    }
+
+    /// The served collection of this name. A request takes it once.
+    #[must_use]
+    pub fn collection(&self, name: &str) -> Option<Arc<Collection>> {
+        self.0.live.look(|collections| collections.get(name).cloned())
+    }
+
+    /// Serves something else from now on; requests under way finish with what they began with. What is kept of
+    /// a collection that stays as it is stays; nothing else is served again. Number the collections by
+    /// [`tidegate_types::collection::renumber`] after those of [`Gateway::collections`]; where others were served
+    /// meanwhile it is done here, and the result tells the numbers.
+    pub fn replace(&self, serving: Serving) -> Arc<Collections> {
+        self.0.live.replace(serving)
+    }
+
+    /// Voids what is kept of these collections: their rows were moved.
+    pub fn void(&self, collections: &[CollectionId]) {
+        crate::touch::void_collections(&self.0.cache, collections);
+    }
+
+    /// The names behind a request's numbers.
+    #[must_use]
+    pub fn names(&self, who: Who) -> Names {
+        let session = self.0.policies.session();
+        let tenants = session.tenants();
+        Names {
+            tenant: tenants.get(who.tenant).map_or_else(|| "?".into(), |tenant| tenant.name.clone()),
+            class: tenants.class_name(who.class).cloned(),
+        }
     }
 
     /// The shards.
@@ -75,7 +130,7 @@ impl Gateway {
     /// Reads one row by its key.
     ///
     /// # Errors
-    /// Routing failed closed, or the shard cannot answer.
+    /// A policy failed closed or refused, or the shard cannot answer.
     pub async fn read_row(&self, facts: &Facts<'_>, read: &RowRead) -> Result<RowAnswer, Problem> {
         crate::read::row(&self.0, facts, read).await
     }
@@ -83,7 +138,7 @@ impl Gateway {
     /// Reads rows by a query.
     ///
     /// # Errors
-    /// Routing failed closed, the query does not fit the collection, or a shard cannot answer.
+    /// A policy failed closed or refused, the query does not fit the collection, or a shard cannot answer.
     pub async fn read_list(&self, facts: &Facts<'_>, read: &ListRead) -> Result<ListAnswer, Problem> {
         crate::read::list(&self.0, facts, read).await
     }
@@ -99,6 +154,6 @@ impl Gateway {
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gateway").field("collections", &self.0.collections.iter().len()).finish_non_exhaustive()
+        f.debug_struct("Gateway").field("collections", &self.collections().iter().len()).finish_non_exhaustive()
     }
 }

@@ -1,30 +1,67 @@
 //! Keyed reads and lists.
 
+use std::sync::Arc;
+
 use futures_util::future::try_join_all;
 use tidegate_cache::{EntryKey, Fetched, FillPlan, Served};
 use tidegate_types::{
     answer::{BypassReason, CacheStatus, ListAnswer, RowAnswer, RowBody, Trace},
     collection::Mode,
+    policy::{Keep, Narrowed},
     problem::Problem,
     request::{Facts, ListRead, RowRead, TenantId},
-    route::{Access, ShardId},
+    route::ShardId,
 };
 
-use crate::{gateway::GatewayParts, route};
+use crate::{
+    gateway::Shared,
+    route::{self, Decided},
+};
+
+/// How the cache takes part in a read.
+#[derive(Debug, Clone, Copy)]
+enum Caching<'a> {
+    /// Within bounds, if a cache policy set any.
+    Kept(Option<&'a Arc<Narrowed>>),
+    Bypassed(BypassReason),
+}
+
+impl<'a> Caching<'a> {
+    fn of(mode: Mode, keep: &'a Keep) -> Self {
+        match (mode, keep) {
+            (Mode::Bypass, _) => Self::Bypassed(BypassReason::Mode),
+            (Mode::CacheAside, Keep::AsConfigured) => Self::Kept(None),
+            (Mode::CacheAside, Keep::Narrowed(bounds)) => Self::Kept(Some(bounds)),
+            (Mode::CacheAside, Keep::Bypass) => Self::Bypassed(BypassReason::Policy),
+            (Mode::CacheAside, Keep::BypassFailed) => Self::Bypassed(BypassReason::PolicyFailed),
+        }
+    }
+}
 
 /// A keyed read: cache, then the shard, one fetch for all who ask.
-pub(crate) async fn row(parts: &GatewayParts, facts: &Facts<'_>, read: &RowRead) -> Result<RowAnswer, Problem> {
-    let shard_key = read.collection.shard_key_text(&read.key);
-    let route = route::resolve(parts, facts, &read.collection, Access::Read, Some(&shard_key))?;
-    let served = match *route.shards {
-        [shard] => on_shard(parts, read, shard).await?,
+pub(crate) async fn row(shared: &Shared, facts: &Facts<'_>, read: &RowRead) -> Result<RowAnswer, Problem> {
+    let decided = {
+        let shard_key = read.collection.shard_key_text(&read.key);
+        route::read(&shared.policies.session(), facts, &read.collection, Some(&shard_key))?
+    };
+    let Decided { who, shards, keep, generation } = decided;
+    let caching = Caching::of(read.collection.mode, &keep);
+    let served = match *shards {
+        [shard] => on_shard(shared, read, who.tenant, shard, caching).await?,
         _ => {
-            let answers = try_join_all(route.shards.iter().map(|shard| on_shard(parts, read, *shard))).await?;
-            one_of(answers)
+            let ask = |shard: &ShardId| on_shard(shared, read, who.tenant, *shard, caching);
+            one_of(try_join_all(shards.iter().map(ask)).await?)
         }
     };
-    let trace = Trace { shards: route.shards, generation: route.generation };
-    Ok(RowAnswer { row: served.row, status: served.status, trace })
+    let trace = Trace { shards, generation, who };
+    Ok(RowAnswer { row: served.row, status: served.status, bounds: bounds(keep), trace })
+}
+
+fn bounds(keep: Keep) -> Option<Arc<Narrowed>> {
+    match keep {
+        Keep::Narrowed(bounds) => Some(bounds),
+        Keep::AsConfigured | Keep::Bypass | Keep::BypassFailed => None,
+    }
 }
 
 /// The row wherever it was found. Keys are unique across shards, so at most one shard has it.
@@ -33,47 +70,67 @@ fn one_of(mut answers: Vec<Served>) -> Served {
     answers.swap_remove(found)
 }
 
-async fn on_shard(parts: &GatewayParts, read: &RowRead, shard: ShardId) -> Result<Served, Problem> {
+async fn on_shard(
+    shared: &Shared,
+    read: &RowRead,
+    tenant: TenantId,
+    shard: ShardId,
+    caching: Caching<'_>,
+) -> Result<Served, Problem> {
     let RowRead { collection, key, projection } = read;
-    if collection.mode == Mode::Bypass {
-        let loaded = load(parts, read, shard).await?;
-        let status = CacheStatus::Bypass(BypassReason::Mode);
-        return Ok(Served { row: loaded.json.map(RowBody::new), status });
-    }
+    let bounds = match caching {
+        Caching::Kept(bounds) => bounds.map(|bounds| &**bounds),
+        Caching::Bypassed(reason) => return bypass(shared, read, shard, reason).await,
+    };
     let entry = EntryKey {
-        tenant: TenantId::SHARED,
+        tenant,
         collection: collection.id,
         shard,
         key: key.clone(),
         projection: projection.clone(),
+        variant: bounds.and_then(|bounds| bounds.variant.clone()),
     };
-    if let Some(served) = parts.cache.get(&entry) {
+    if let Some(served) = shared.cache.get(&entry, bounds) {
         return Ok(served);
     }
-    let plan = FillPlan { ttl: collection.ttl, negative_ttl: collection.negative_ttl };
-    parts.cache.fetch(&entry, plan, || load(parts, read, shard)).await
+    // Before anything is sent: a write that does not know the collection would not void what is read now.
+    if !shared.live.is_settled(collection.id) {
+        return bypass(shared, read, shard, BypassReason::Settling).await;
+    }
+    let plan = FillPlan { ttl: collection.ttl, negative_ttl: collection.negative_ttl, bounds };
+    shared.cache.fetch(&entry, plan, || load(shared, read, shard)).await
 }
 
-async fn load(parts: &GatewayParts, read: &RowRead, shard: ShardId) -> Result<Fetched, Problem> {
-    let loaded = parts.store.load_row(shard, &read.collection, &read.projection, &read.key).await;
+async fn bypass(shared: &Shared, read: &RowRead, shard: ShardId, reason: BypassReason) -> Result<Served, Problem> {
+    let loaded = load(shared, read, shard).await?;
+    Ok(Served { row: loaded.json.map(RowBody::new), status: CacheStatus::Bypass(reason) })
+}
+
+async fn load(shared: &Shared, read: &RowRead, shard: ShardId) -> Result<Fetched, Problem> {
+    let loaded = shared.store.load_row(shard, &read.collection, &read.projection, &read.key).await;
     let loaded = loaded.map_err(|error| error.into_problem())?;
     Ok(Fetched { json: loaded.json, snapshot: loaded.snapshot, epoch: loaded.epoch })
 }
 
-/// A list: always from the shards, merged in order.
-pub(crate) async fn list(parts: &GatewayParts, facts: &Facts<'_>, read: &ListRead) -> Result<ListAnswer, Problem> {
-    let route = route::list(parts, facts, &read.collection, &read.query)?;
-    let rows = parts.store.list(&route.shards, &read.collection, &read.query).await;
-    let rows = rows.map_err(|error| error.into_problem())?;
-    let reason = match read.collection.mode {
-        Mode::Bypass => BypassReason::Mode,
-        Mode::CacheAside => BypassReason::List,
+/// A list: always from the shards, merged in order; of one shard where equality filters name the shard key.
+pub(crate) async fn list(shared: &Shared, facts: &Facts<'_>, read: &ListRead) -> Result<ListAnswer, Problem> {
+    let decided = {
+        let shard_key = read.collection.shard_key_text_from(|column| read.query.equality(column));
+        route::read(&shared.policies.session(), facts, &read.collection, shard_key.as_deref())?
     };
+    let Decided { who, shards, keep, generation } = decided;
+    let reason = match Caching::of(read.collection.mode, &keep) {
+        Caching::Bypassed(reason) => reason,
+        Caching::Kept(_) => BypassReason::List,
+    };
+    let rows = shared.store.list(&shards, &read.collection, &read.query).await;
+    let rows = rows.map_err(|error| error.into_problem())?;
     Ok(ListAnswer {
         json: rows.json,
         rows: rows.rows,
         total: rows.total,
         status: CacheStatus::Bypass(reason),
-        trace: Trace { shards: route.shards, generation: route.generation },
+        bounds: bounds(keep),
+        trace: Trace { shards, generation, who },
     })
 }

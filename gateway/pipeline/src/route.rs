@@ -1,44 +1,48 @@
-//! Which shards a request goes to.
+//! Which shards a request goes to, and what else policies decide about it.
 
-use tidegate_policy::RouteQuery;
+use tidegate_policy::{PolicyError, RouteQuery, Session};
 use tidegate_types::{
-    collection::Collection,
-    policy::Who,
+    collection::{Collection, Mode},
+    policy::{Keep, Who},
     problem::{Problem, ProblemKind, codes},
-    query::ListQuery,
     request::{Facts, WriteAction, WriteRequest},
     route::{Access, Route, ShardId, ShardSet},
 };
 
-use crate::gateway::GatewayParts;
+/// What policies decided about a read. Taken from one generation.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) who: Who,
+    pub(crate) shards: ShardSet,
+    pub(crate) keep: Keep,
+    pub(crate) generation: u64,
+}
 
-/// The shards for one shard key, or for a request that names none.
-pub(crate) fn resolve(
-    parts: &GatewayParts,
+/// Whose read it is, where it goes, how its answer is kept.
+pub(crate) fn read(
+    session: &Session,
     facts: &Facts<'_>,
     collection: &Collection,
-    access: Access,
     shard_key: Option<&str>,
-) -> Result<Route, Problem> {
-    let query = RouteQuery { facts, collection, access, shard_key };
-    parts.policies.session().route(Who::SHARED, &query).map_err(|error| error.into_problem())
+) -> Result<Decided, Problem> {
+    let query = RouteQuery { facts, collection, access: Access::Read, shard_key };
+    let who = session.classify(facts, collection, Access::Read).map_err(problem)?;
+    let shards = session.route(who, &query).map_err(problem)?.shards;
+    let keep = match collection.mode {
+        Mode::CacheAside => session.keep(who, &query),
+        // There is nothing to narrow.
+        Mode::Bypass => Keep::AsConfigured,
+    };
+    Ok(Decided { who, shards, keep, generation: session.generation() })
 }
 
-/// The shards a list asks: one where equality filters name the shard key.
-pub(crate) fn list(
-    parts: &GatewayParts,
-    facts: &Facts<'_>,
-    collection: &Collection,
-    query: &ListQuery,
-) -> Result<Route, Problem> {
-    let shard_key = collection.shard_key_text_from(|column| query.equality(column));
-    resolve(parts, facts, collection, Access::Read, shard_key.as_deref())
-}
-
-/// The one shard a write goes to.
-pub(crate) fn write(parts: &GatewayParts, facts: &Facts<'_>, write: &WriteRequest) -> Result<(ShardId, u64), Problem> {
+/// Whose write it is, and the one shard it goes to.
+pub(crate) fn write(session: &Session, facts: &Facts<'_>, write: &WriteRequest) -> Result<(Who, ShardId), Problem> {
     let collection = &*write.collection;
-    let route = |shard_key: Option<&str>| resolve(parts, facts, collection, Access::Write, shard_key);
+    let who = session.classify(facts, collection, Access::Write).map_err(problem)?;
+    let route = |shard_key: Option<&str>| {
+        session.route(who, &RouteQuery { facts, collection, access: Access::Write, shard_key }).map_err(problem)
+    };
     let route = match &write.action {
         WriteAction::Put { key, .. } | WriteAction::Patch { key, .. } | WriteAction::Delete { key } => {
             route(Some(&collection.shard_key_text(key)))?
@@ -62,9 +66,13 @@ pub(crate) fn write(parts: &GatewayParts, facts: &Facts<'_>, write: &WriteReques
         }
     };
     match *route.shards {
-        [shard] => Ok((shard, route.generation)),
+        [shard] => Ok((who, shard)),
         _ => Err(several_shards(collection, &write.action, route.shards.len())),
     }
+}
+
+fn problem(error: PolicyError) -> Problem {
+    error.into_problem()
 }
 
 fn join(shards: &mut ShardSet, more: &ShardSet) {

@@ -87,6 +87,18 @@ pub enum WriteReach {
     Anything,
 }
 
+impl WriteReach {
+    /// Whether a write may change rows of this collection that it does not name.
+    #[must_use]
+    pub fn includes(&self, collection: CollectionId) -> bool {
+        match self {
+            Self::Own => false,
+            Self::Cascades(others) => others.contains(&collection),
+            Self::Anything => true,
+        }
+    }
+}
+
 /// A served table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collection {
@@ -313,14 +325,20 @@ impl Collections {
     }
 }
 
-/// Numbers a set that is to take the place of `old`: a collection of the same name and definition keeps its
-/// number, every other gets one that was never used. `new` may be numbered in any way, as long as its numbers
-/// differ and its reaches agree with them.
+/// Numbers a set that is to take the place of `old`. A collection keeps its number if its name and definition
+/// are the same and no collection of `old` reaches it that did not before, since a write that is under way
+/// knows only what it reached before. Every other collection gets a number that was never used. `new` may be
+/// numbered in any way, as long as its numbers differ and its reaches agree with them.
 #[must_use]
 pub fn renumber(old: &Collections, new: Vec<Collection>) -> Collections {
     let numbers = &old.numbers;
+    let newly_reached = |before: &Collection, collection: &Collection| {
+        new.iter()
+            .filter(|writer| writer.reach.includes(collection.id))
+            .any(|writer| old.get(&writer.name).is_some_and(|known| !known.reach.includes(before.id)))
+    };
     let number = |collection: &Collection| match old.get(&collection.name) {
-        Some(before) if before.is_defined_as(collection) => before.id,
+        Some(before) if before.is_defined_as(collection) && !newly_reached(before, collection) => before.id,
         _ => CollectionId(numbers.ids.fetch_add(1, Ordering::Relaxed)),
     };
     let given: HashMap<CollectionId, CollectionId> = new.iter().map(|c| (c.id, number(c))).collect();

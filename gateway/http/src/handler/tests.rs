@@ -84,6 +84,7 @@ async fn problems_have_their_status_code_and_fields() {
         ("GET", "/v1/products/x", 400, "22P02"),
         ("GET", "/v1/items/1", 400, "TG011"),
         ("GET", "/v1/products/1?id=eq.1", 400, "PGRST100"),
+        ("GET", "/v1/products/403", 403, "TG016"),
         ("GET", "/v1/products/500", 500, "XX000"),
         ("GET", "/v1/products/503", 503, "TG003"),
         ("GET", "/v1/nothing", 404, "PGRST205"),
@@ -234,4 +235,18 @@ async fn schemas_may_be_named() {
     assert_eq!(ask_with(&Fake::new(), "GET", "/v1/products/1", &fields, "").await.status, 200);
     let fields = [("accept-profile", "secret")];
     assert_eq!(ask_with(&Fake::new(), "GET", "/v1/products/1", &fields, "").await.code(), "PGRST106");
+}
+
+#[tokio::test]
+async fn no_answer_names_the_tenant_or_the_class() {
+    for (method, uri) in [
+        ("GET", "/v1/products/42"),
+        ("GET", "/v1/products"),
+        ("GET", "/v1/products/403"),
+        ("DELETE", "/v1/products/42"),
+    ] {
+        let got = ask(method, uri).await;
+        let shown = format!("{:?} {}", got.headers, got.body);
+        assert!(!shown.contains("acme") && !shown.contains("free"), "{shown}");
+    }
 }

@@ -61,12 +61,12 @@ pub(crate) struct WriteCall {
 }
 
 /// Parses `GET /v1/{collection}/{key}`.
-pub(crate) fn row(parts: &Parts, route: &Route<'_>, collection: &Arc<Collection>) -> Result<RowCall, Problem> {
-    check_profile(parts, &ACCEPT_PROFILE, collection)?;
+pub(crate) fn row(parts: &Parts, route: &Route<'_>, collection: Arc<Collection>) -> Result<RowCall, Problem> {
+    check_profile(parts, &ACCEPT_PROFILE, &collection)?;
     let projection = match parts.uri.query() {
         None | Some("") => Projection::Whole,
         Some(query) => {
-            let params = Params::parse(query, collection)?;
+            let params = Params::parse(query, &collection)?;
             params.only_for_one_row()?;
             params.projection.unwrap_or_default()
         }
@@ -74,8 +74,8 @@ pub(crate) fn row(parts: &Parts, route: &Route<'_>, collection: &Arc<Collection>
     let applied =
         if parts.headers.contains_key(PREFER) { preferences(&parts.headers)?.of_row().applied() } else { None };
     let format = negotiate(&parts.headers)?;
-    let key = key::parse(route.key, collection)?;
-    Ok(RowCall { read: RowRead { collection: collection.clone(), key, projection }, format, applied })
+    let key = key::parse(route.key, &collection)?;
+    Ok(RowCall { read: RowRead { collection, key, projection }, format, applied })
 }
 
 /// Parses `GET /v1/{collection}`.

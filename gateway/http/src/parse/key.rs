@@ -42,6 +42,8 @@ fn finish<'a>(
         KeyParseError::Value { column, error } => {
             bad_request("22P02", error.to_string()).details(format!("In the key column \"{column}\" of the path."))
         }
+        // Quotes of the path were taken off before.
+        KeyParseError::Quote => bad_text("The key", &error.to_string()),
         KeyParseError::Arity { .. } => {
             let names: Vec<&str> = collection.key_columns().map(|c| c.name.as_str()).collect();
             bad_request(codes::BAD_KEY, format!("The key {} does not fit {}", clip(segment), collection.name))

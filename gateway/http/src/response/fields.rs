@@ -13,8 +13,9 @@ use http::{
     },
 };
 use tidegate_types::{
-    answer::{CacheStatus, Collapse, ETag, NotStored},
+    answer::{BypassReason, CacheStatus, Collapse, ETag, NotStored},
     collection::Visibility,
+    policy::Narrowed,
 };
 
 use super::{Reply, reply};
@@ -25,9 +26,9 @@ pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("prefe
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// What a row's representation depends on besides its URL.
-pub(super) const VARY_ROW: HeaderValue = HeaderValue::from_static("Accept, Prefer");
+const VARY_ROW: &str = "Accept, Prefer";
 /// The same for a list.
-pub(super) const VARY_LIST: HeaderValue = HeaderValue::from_static("Accept, Prefer, Range");
+const VARY_LIST: &str = "Accept, Prefer, Range";
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const OBJECT: HeaderValue = HeaderValue::from_static("application/vnd.pgrst.object+json; charset=utf-8");
@@ -48,6 +49,30 @@ pub(super) const fn cache_control(visibility: Visibility) -> HeaderValue {
     }
 }
 
+/// `Vary` of a row: what every representation depends on, and what a cache policy tells answers apart by.
+pub(super) fn vary_row(bounds: Option<&Narrowed>) -> HeaderValue {
+    vary(VARY_ROW, bounds)
+}
+
+/// The same for a list.
+pub(super) fn vary_list(bounds: Option<&Narrowed>) -> HeaderValue {
+    vary(VARY_LIST, bounds)
+}
+
+fn vary(always: &'static str, bounds: Option<&Narrowed>) -> HeaderValue {
+    let policy = bounds.map_or(&[][..], |bounds| &bounds.vary);
+    if policy.is_empty() {
+        return HeaderValue::from_static(always);
+    }
+    let known = |name: &HeaderName| always.split(", ").any(|known| known.eq_ignore_ascii_case(name.as_str()));
+    let mut field = always.to_owned();
+    for name in policy.iter().filter(|name| !known(name)) {
+        field.push_str(", ");
+        field.push_str(name.as_str());
+    }
+    ascii(field.as_bytes())
+}
+
 /// `Cache-Status` (RFC 9211).
 pub(super) fn cache_status(status: &CacheStatus) -> HeaderValue {
     use Collapse::{Joined, Led};
@@ -61,11 +86,18 @@ pub(super) fn cache_status(status: &CacheStatus) -> HeaderValue {
             (Led, NotStored::Floor) => "tidegate; fwd=miss; detail=floor",
             (Led, NotStored::TooLarge) => "tidegate; fwd=miss; detail=too-large",
             (Led, NotStored::Epoch) => "tidegate; fwd=miss; detail=epoch",
+            (Led, NotStored::Purged) => "tidegate; fwd=miss; detail=purged",
             (Joined, NotStored::Floor) => "tidegate; fwd=miss; collapsed; detail=floor",
             (Joined, NotStored::TooLarge) => "tidegate; fwd=miss; collapsed; detail=too-large",
             (Joined, NotStored::Epoch) => "tidegate; fwd=miss; collapsed; detail=epoch",
+            (Joined, NotStored::Purged) => "tidegate; fwd=miss; collapsed; detail=purged",
         }),
-        CacheStatus::Bypass(_) => HeaderValue::from_static("tidegate; fwd=bypass"),
+        CacheStatus::Bypass(reason) => HeaderValue::from_static(match reason {
+            BypassReason::Mode | BypassReason::List => "tidegate; fwd=bypass",
+            BypassReason::Policy => "tidegate; fwd=bypass; detail=policy",
+            BypassReason::PolicyFailed => "tidegate; fwd=bypass; detail=policy-failed",
+            BypassReason::Settling => "tidegate; fwd=bypass; detail=settling",
+        }),
     }
 }
 
@@ -136,8 +168,6 @@ pub(crate) fn options(request: &HeaderMap, allow: HeaderValue) -> Reply {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_types::answer::BypassReason;
-
     use super::*;
 
     #[test]
@@ -155,11 +185,28 @@ mod tests {
                 CacheStatus::MissNotStored { collapse: Collapse::Led, reason: NotStored::Floor },
                 "tidegate; fwd=miss; detail=floor",
             ),
+            (
+                CacheStatus::MissNotStored { collapse: Collapse::Joined, reason: NotStored::Purged },
+                "tidegate; fwd=miss; collapsed; detail=purged",
+            ),
             (CacheStatus::Bypass(BypassReason::List), "tidegate; fwd=bypass"),
+            (CacheStatus::Bypass(BypassReason::Policy), "tidegate; fwd=bypass; detail=policy"),
+            (CacheStatus::Bypass(BypassReason::PolicyFailed), "tidegate; fwd=bypass; detail=policy-failed"),
+            (CacheStatus::Bypass(BypassReason::Settling), "tidegate; fwd=bypass; detail=settling"),
         ];
         for (status, field) in cases {
             assert_eq!(cache_status(&status), field);
         }
+    }
+
+    #[test]
+    fn vary_names_what_a_policy_tells_answers_apart_by_each_once() {
+        let names = ["x-region", "accept", "accept-language", "range"].map(HeaderName::from_static);
+        let bounds = Narrowed { vary: names.to_vec(), ..Narrowed::default() };
+        assert_eq!(vary_row(None), "Accept, Prefer");
+        assert_eq!(vary_row(Some(&Narrowed::default())), "Accept, Prefer");
+        assert_eq!(vary_row(Some(&bounds)), "Accept, Prefer, x-region, accept-language, range");
+        assert_eq!(vary_list(Some(&bounds)), "Accept, Prefer, Range, x-region, accept-language");
     }
 
     #[test]

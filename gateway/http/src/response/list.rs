@@ -38,7 +38,7 @@ pub(crate) fn list(call: ListCall, request: &HeaderMap, answer: &ListAnswer) -> 
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(ETAG, fields::etag(etag));
     headers.insert(CACHE_CONTROL, fields::cache_control(call.read.collection.visibility));
-    headers.insert(VARY, fields::VARY_LIST);
+    headers.insert(VARY, fields::vary_list(answer.bounds.as_deref()));
     headers.insert(fields::CACHE_STATUS, fields::cache_status(&answer.status));
     headers.insert(CONTENT_RANGE, content_range(offset, answer.rows, answer.total));
     applied(&mut headers, call.applied);
@@ -122,6 +122,7 @@ mod tests {
             rows,
             total,
             status: CacheStatus::Bypass(BypassReason::List),
+            bounds: None,
             trace: Trace::default(),
         };
         list(ListCall { read, format, applied: None }, request, &answer)

@@ -23,6 +23,7 @@ pub(crate) fn row(call: RowCall, request: &HeaderMap, answer: RowAnswer) -> Repl
         let mut missing = problem(&row_not_found(&call));
         let headers = missing.headers_mut();
         headers.insert(CACHE_CONTROL, fields::cache_control(collection.visibility));
+        headers.insert(VARY, fields::vary_row(answer.bounds.as_deref()));
         cache_fields(headers, &answer.status);
         return missing;
     };
@@ -36,7 +37,7 @@ pub(crate) fn row(call: RowCall, request: &HeaderMap, answer: RowAnswer) -> Repl
     let mut headers = HeaderMap::with_capacity(6);
     headers.insert(ETAG, fields::etag(row.etag));
     headers.insert(CACHE_CONTROL, fields::cache_control(collection.visibility));
-    headers.insert(VARY, fields::VARY_ROW);
+    headers.insert(VARY, fields::vary_row(answer.bounds.as_deref()));
     cache_fields(&mut headers, &answer.status);
     applied(&mut headers, call.applied);
     if verdict == Verdict::NotModified {
@@ -60,13 +61,14 @@ fn row_not_found(call: &RowCall) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     use http::header::{IF_MATCH, IF_NONE_MATCH};
     use http_body_util::BodyExt as _;
     use tidegate_types::{
         answer::{Collapse, RowBody, Trace},
         key::{KeyValue, RowKey},
+        policy::Narrowed,
         query::Projection,
         request::RowRead,
     };
@@ -78,6 +80,15 @@ mod tests {
     const MISS: CacheStatus = CacheStatus::MissStored { collapse: Collapse::Led, ttl: Duration::from_secs(60) };
 
     fn answered(json: Option<&'static str>, status: CacheStatus, condition: &[(http::HeaderName, &str)]) -> Reply {
+        answered_within(json, status, condition, None)
+    }
+
+    fn answered_within(
+        json: Option<&'static str>,
+        status: CacheStatus,
+        condition: &[(http::HeaderName, &str)],
+        bounds: Option<Arc<Narrowed>>,
+    ) -> Reply {
         let read = RowRead {
             collection: fixture::products(),
             key: RowKey::single(KeyValue::Int(42)),
@@ -85,7 +96,7 @@ mod tests {
         };
         let request = condition.iter().map(|(n, v)| (n.clone(), v.parse().expect("valid"))).collect();
         let found = json.map(|json| RowBody::new(Bytes::from_static(json.as_bytes())));
-        let answer = RowAnswer { row: found, status, trace: Trace::default() };
+        let answer = RowAnswer { row: found, status, bounds, trace: Trace::default() };
         row(RowCall { read, format: Format::Json, applied: None }, &request, answer)
     }
 
@@ -134,6 +145,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_policy_tells_answers_apart_by_stands_in_vary_of_every_answer() {
+        let vary = vec![http::HeaderName::from_static("x-region")];
+        let bounds = Some(Arc::new(Narrowed { vary, ..Narrowed::default() }));
+        let tag = answered(Some("{}"), HIT, &[]).headers()[ETAG].to_str().expect("ascii").to_owned();
+        for (json, condition, status) in [
+            (Some("{}"), &[][..], StatusCode::OK),
+            (Some("{}"), &[(IF_NONE_MATCH, &*tag)][..], StatusCode::NOT_MODIFIED),
+            (None, &[][..], StatusCode::NOT_FOUND),
+        ] {
+            let reply = answered_within(json, HIT, condition, bounds.clone());
+            assert_eq!(
+                (reply.status(), &reply.headers()[VARY]),
+                (status, &"Accept, Prefer, x-region".parse().expect("valid"))
+            );
+        }
+    }
+
+    #[test]
     fn if_match_guards_reads_too() {
         assert_eq!(answered(Some("{}"), HIT, &[(IF_MATCH, "\"x\"")]).status(), StatusCode::PRECONDITION_FAILED);
         assert_eq!(answered(Some("{}"), HIT, &[(IF_MATCH, "*")]).status(), StatusCode::OK);
@@ -146,5 +175,6 @@ mod tests {
         assert_eq!(reply.headers()[fields::CACHE_STATUS], "tidegate; hit; ttl=57");
         assert_eq!(reply.headers()[AGE], "3");
         assert_eq!(reply.headers()[CACHE_CONTROL], "private, no-cache");
+        assert_eq!(reply.headers()[VARY], "Accept, Prefer");
     }
 }

@@ -76,6 +76,11 @@ impl<'a> Declared<'a> {
         Self { columns: names.iter().map(|name| collection.column(name)).collect() }
     }
 
+    /// Whether the collection has none of them: then nothing needs to be looked at.
+    fn is_blank(&self) -> bool {
+        self.columns.iter().all(Option::is_none)
+    }
+
     /// Takes the values off the columns of a row that start at `first`.
     fn values(&self, row: &Row, first: usize) -> Result<Values, Malformed> {
         let mut at = first;
@@ -90,6 +95,9 @@ impl<'a> Declared<'a> {
 
     /// The statement that locks the rows a write may change and reads them, where there may be any.
     pub(super) fn before(&self, request: &'a WriteRequest) -> Result<Option<Condition>, Problem> {
+        if self.is_blank() {
+            return Ok(None);
+        }
         let collection = &*request.collection;
         let mut sql = Sql::new(collection);
         sql.push("SELECT ").key_columns(", ");
@@ -233,13 +241,18 @@ impl Returned {
     }
 
     /// Joins what was found before with what came back.
-    pub(super) fn images(self, mut found: Found, written: &[WrittenRow]) -> Images {
+    pub(super) fn images(self, declared: &Declared<'_>, mut found: Found, written: &[WrittenRow]) -> Images {
         if self.is_full() || found.bytes > MAX_BYTES {
             return Images::TooMany;
         }
         let image = |(row, (values, novelty)): (&WrittenRow, (Values, Novelty))| match row.change {
             RowChange::Deleted => Image { before: Before::Values(values), after: Values::new() },
-            RowChange::Inserted if novelty == Novelty::Certain => Image { before: Before::Nothing, after: values },
+            RowChange::Inserted if novelty == Novelty::Certain || declared.is_blank() => {
+                Image { before: Before::Nothing, after: values }
+            }
+            RowChange::Updated if declared.is_blank() => {
+                Image { before: Before::Values(values.clone()), after: values }
+            }
             RowChange::Inserted | RowChange::Updated => {
                 Image { before: found.rows.remove(&row.key).map_or(Before::Unknown, Before::Values), after: values }
             }

@@ -64,7 +64,10 @@ async fn attempt(shard: &Shard, plan: &Plan<'_>) -> Result<PreparedWrite, StoreE
     match execute(&lease, plan).await {
         Ok(Executed { collected, found, xid }) => {
             let Collected { rows, returned, .. } = collected;
-            let images = found.map_or(Images::NotAsked, |found| returned.images(found, &rows));
+            let images = match (plan.declared, found) {
+                (Some(declared), Some(found)) => returned.images(declared, found, &rows),
+                _ => Images::NotAsked,
+            };
             Ok(PreparedWrite::new(lease, rows, images, xid))
         }
         Err(error) => {

@@ -78,7 +78,7 @@ fn a_changed_collection_gets_a_number_that_was_never_used() {
 fn what_no_entry_depends_on_may_change() {
     let old = first(&["a"]);
     let mut new = set(&["a"]);
-    (new[0].visibility, new[0].max_rows, new[0].reach) = (Visibility::Public, 5, WriteReach::Anything);
+    (new[0].visibility, new[0].max_rows) = (Visibility::Public, 5);
     let new = renumber(&old, new);
     assert_eq!(ids(&new), [("a", 0)]);
     assert_eq!(new.get("a").expect("served").max_rows, 5);
@@ -94,13 +94,35 @@ fn what_was_gone_and_comes_back_is_something_new() {
 
 #[test]
 fn reaches_are_numbered_along() {
-    let old = first(&["a", "b"]);
+    let mut old = set(&["a", "b"]);
+    old[0].reach = WriteReach::Anything;
+    let old = Collections::new(old.into_iter().map(Arc::new).collect());
     let mut new = set(&["new", "b", "a"]);
     new[2].reach = WriteReach::Cascades(vec![CollectionId(0), CollectionId(1), CollectionId(2)]);
     let new = renumber(&old, new);
     assert_eq!(ids(&new), [("new", 2), ("b", 1), ("a", 0)]);
     let reach = WriteReach::Cascades(vec![CollectionId(0), CollectionId(1), CollectionId(2)]);
     assert_eq!(new.get("a").expect("served").reach, reach);
+}
+
+#[test]
+fn what_a_write_newly_reaches_is_something_new() {
+    let old = first(&["a", "b", "c"]);
+    let reached = |reach: fn() -> WriteReach| {
+        let mut new = set(&["a", "b", "c"]);
+        new[0].reach = reach();
+        renumber(&old, new)
+    };
+    let cascades = reached(|| WriteReach::Cascades(vec![CollectionId(1)]));
+    assert_eq!(ids(&cascades), [("a", 0), ("b", 3), ("c", 2)], "a write of a that is under way does not raise b");
+    assert_eq!(cascades.get("a").expect("served").reach, WriteReach::Cascades(vec![CollectionId(3)]));
+    assert_eq!(ids(&reached(|| WriteReach::Anything)), [("a", 4), ("b", 5), ("c", 6)]);
+    let mut same = set(&["b", "a", "c"]);
+    same[1].reach = WriteReach::Cascades(vec![CollectionId(0)]);
+    assert_eq!(ids(&renumber(&cascades, same)), [("b", 3), ("a", 0), ("c", 2)], "reached as before");
+    let mut new = set(&["d", "b"]);
+    new[0].reach = WriteReach::Anything;
+    assert_eq!(renumber(&cascades, new).get("b").expect("served").id.0, 3, "nobody writes to d yet");
 }
 
 #[test]
