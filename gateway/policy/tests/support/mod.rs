@@ -16,15 +16,18 @@ use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tidegate_policy::{
-    DirectorySource, Keeping, PlacedKey, PlacementProbe, PluginReport, PolicyError, PolicyHost, RouteQuery,
-    control::report::HookReport,
+    DirectorySource, Hook, Keeping, PlacedKey, PlacementProbe, PluginReport, PolicyError, PolicyHost, RouteQuery,
+    Session, control::report::HookReport,
 };
 use tidegate_types::{
     collection::{Collection, CollectionId, Mode, Visibility, WriteReach},
     policy::Who,
     request::Facts,
     route::{Access, Route, ShardId, Topology},
-    settings::{DirectorySettings, Grant, HookSettings, Moves, PolicySettings, RouteFallback},
+    settings::{
+        DirectorySettings, FallBackSettings, Grant, HookSettings, Isolation, Moves, PolicySettings, RecordSettings,
+        RouteFallback, TenantSettings, TenantsSettings,
+    },
     tenant::Tenants,
 };
 
@@ -100,6 +103,16 @@ pub struct Setup {
     pub call_timeout: Duration,
     pub max_memory_bytes: usize,
     pub placed: Vec<PlacedKey>,
+    /// The hooks the plugin is configured for.
+    pub hooks: Vec<Hook>,
+    pub isolation: Option<Isolation>,
+    pub grants: Vec<Grant>,
+    /// Tenants and where their rows may be; their class is `free`, and `paid` is another.
+    pub tenants: Vec<(&'static str, Vec<&'static str>)>,
+    pub trusted_keys: Vec<String>,
+    pub fall_back: FallBackSettings,
+    pub directories: HashMap<String, HashMap<String, String>>,
+    pub record: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -113,6 +126,14 @@ impl Default for Setup {
             call_timeout: Duration::from_millis(250),
             max_memory_bytes: 16 << 20,
             placed: Vec::new(),
+            hooks: vec![Hook::Route],
+            isolation: None,
+            grants: Grant::USUAL.to_vec(),
+            tenants: Vec::new(),
+            trusted_keys: Vec::new(),
+            fall_back: FallBackSettings::default(),
+            directories: HashMap::new(),
+            record: None,
         }
     }
 }
@@ -121,8 +142,11 @@ impl Default for Setup {
 pub struct Fixture {
     pub host: PolicyHost,
     pub topology: Arc<Topology>,
+    pub tenants: Arc<Tenants>,
     pub registry: Registry,
     pub products: Collection,
+    pub probe: Arc<Keys>,
+    pub settings: PolicySettings,
     folder: TempDir,
 }
 
@@ -131,25 +155,60 @@ impl Setup {
     pub fn try_start(self, wasm: &[u8]) -> Result<Fixture, PolicyError> {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join(format!("{PLUGIN}.wasm")), wasm).expect("written");
+        self.try_start_in(folder)
+    }
+
+    /// Starts a host on a folder as another host left it.
+    pub fn try_start_in(self, folder: TempDir) -> Result<Fixture, PolicyError> {
         let topology = topology(&self.shards);
-        let settings = PolicySettings {
-            dir: Some(folder.path().to_owned()),
-            route: Some(HookSettings {
+        let settings = self.settings(folder.path());
+        let tenants = self.tenants(&topology);
+        let mut registry = Registry::default();
+        let probe = Arc::new(Keys(self.placed, Mutex::default(), Mutex::new(self.directories)));
+        let host = start_for(&settings, tenants.clone(), topology.clone(), probe.clone(), &mut registry)?;
+        Ok(Fixture { host, topology, tenants, registry, products: collection("products"), probe, settings, folder })
+    }
+
+    fn settings(&self, folder: &Path) -> PolicySettings {
+        let hook = |hook: Hook| {
+            self.hooks.contains(&hook).then(|| HookSettings {
                 plugin: PLUGIN.into(),
-                config: self.config,
+                config: self.config.clone(),
                 fallback: self.fallback,
                 moves: self.moves,
-                grants: Grant::USUAL.to_vec(),
-                isolation: None,
-            }),
+                grants: self.grants.clone(),
+                isolation: self.isolation,
+            })
+        };
+        let directory = |name: &String| {
+            let (shard, table, key, value) = ("a".into(), "t".into(), "k".into(), "v".into());
+            let refresh = Duration::from_millis(250);
+            (name.clone(), DirectorySettings { shard, table, key, value, refresh, max_rows: 10 })
+        };
+        PolicySettings {
+            dir: Some(folder.to_owned()),
+            classify: hook(Hook::Classify),
+            route: hook(Hook::Route),
+            cache_policy: hook(Hook::CachePolicy),
+            invalidate: hook(Hook::Invalidate),
             max_memory_bytes: self.max_memory_bytes,
             call_timeout: self.call_timeout,
+            trusted_keys: self.trusted_keys.clone(),
+            fall_back: self.fall_back,
+            directories: self.directories.keys().map(directory).collect(),
+            record: self.record.clone().map(|file| RecordSettings { file, max_bytes: 1 << 20 }),
             ..PolicySettings::default()
+        }
+    }
+
+    fn tenants(&self, topology: &Topology) -> Arc<Tenants> {
+        let tenant = |(name, shards): &(&str, Vec<&str>)| {
+            let shards = shards.iter().map(|shard| (*shard).to_owned()).collect();
+            ((*name).to_owned(), TenantSettings { class: "free".into(), shards, residency: Vec::new() })
         };
-        let mut registry = Registry::default();
-        let probe = Arc::new(Keys(self.placed, Mutex::default(), Mutex::default()));
-        let host = start(&settings, topology.clone(), probe, &mut registry)?;
-        Ok(Fixture { host, topology, registry, products: collection("products"), folder })
+        let known = self.tenants.iter().map(tenant).collect();
+        let settings = TenantsSettings { classes: vec!["free".into(), "paid".into()], known };
+        Arc::new(Tenants::resolve(&settings, topology).expect("tenants with a place"))
     }
 
     /// Starts a host on a built guest.
@@ -165,16 +224,27 @@ pub fn built_in(shards: &[&str]) -> (PolicyHost, Arc<Topology>) {
     (host.expect("nothing to load"), topology)
 }
 
-/// Starts a host without tenants, inside or outside of a runtime.
+/// Starts a host without tenants.
 pub fn start(
     settings: &PolicySettings,
     topology: Arc<Topology>,
     probe: Arc<Keys>,
     registry: &mut Registry,
 ) -> Result<PolicyHost, PolicyError> {
+    start_for(settings, Arc::new(Tenants::none(&topology)), topology, probe, registry)
+}
+
+/// Starts a host, inside or outside of a runtime.
+fn start_for(
+    settings: &PolicySettings,
+    tenants: Arc<Tenants>,
+    topology: Arc<Topology>,
+    probe: Arc<Keys>,
+    registry: &mut Registry,
+) -> Result<PolicyHost, PolicyError> {
     let setup = tidegate_policy::Setup {
         settings,
-        tenants: Arc::new(Tenants::none(&topology)),
+        tenants,
         topology,
         probe: probe.clone(),
         directories: probe,
@@ -225,6 +295,30 @@ impl Fixture {
     /// The report of its hook.
     pub fn hook(&self) -> HookReport {
         self.report().active.hooks.remove(0)
+    }
+
+    /// Asks a hook something about a request with these header fields and this query.
+    pub fn asked<T>(
+        &self,
+        headers: &[(&'static str, &str)],
+        query: &str,
+        ask: impl FnOnce(&Session, &RouteQuery<'_>) -> T,
+    ) -> T {
+        let fields = headers.iter().map(|(name, value)| {
+            let value = http::HeaderValue::from_str(value).expect("a field");
+            (http::HeaderName::from_static(name), value)
+        });
+        let headers: http::HeaderMap = fields.collect();
+        let facts = Facts { method: &http::Method::GET, path: "/v1/products/1", query, headers: &headers };
+        let query =
+            RouteQuery { facts: &facts, collection: &self.products, access: Access::Read, shard_key: Some("1") };
+        ask(&self.host.session(), &query)
+    }
+
+    /// Ends the host and keeps its folder, as a restart does.
+    pub fn end(self) -> TempDir {
+        drop(self.host);
+        self.folder
     }
 
     /// The plugin's file.
