@@ -1,0 +1,158 @@
+//! From a file to a policy that can be asked, by the gateway's own loader.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tidegate_policy::{
+    error::Refusal,
+    offline::{Costs, Description, Fuel, Guest, Options, Plugin},
+    question::{Answer, Question},
+    recording::Header,
+};
+use tidegate_types::{
+    route::Topology,
+    settings::{Grant, PolicySettings},
+};
+
+use crate::{error::PluginError, golden::Asked, vectors::Set};
+
+/// Bytes of a policy: the gateway's own limit.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// A policy, compiled and described.
+pub struct Policy {
+    /// Its file.
+    pub file: PathBuf,
+    /// The file's content.
+    pub bytes: Vec<u8>,
+    /// How long compiling took.
+    pub compiled_in: Duration,
+    plugin: Plugin,
+}
+
+impl Policy {
+    /// Reads and compiles a policy, and asks it what it is.
+    ///
+    /// # Errors
+    /// The gateway would refuse it whatever its configuration is.
+    pub fn read(file: &Path) -> Result<Self, PluginError> {
+        Self::with_fuel(file, Fuel::Off)
+    }
+
+    /// As [`Policy::read`], for an engine that may count instructions.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_fuel(file: &Path, fuel: Fuel) -> Result<Self, PluginError> {
+        let bytes = read(file)?;
+        let started = Instant::now();
+        let plugin = Plugin::compile(&bytes, fuel).map_err(|refusal| refused(file, refusal))?;
+        Ok(Self { file: file.to_owned(), bytes, compiled_in: started.elapsed(), plugin })
+    }
+
+    /// What it says it is.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        self.plugin.description()
+    }
+
+    /// What loading it costs.
+    ///
+    /// # Errors
+    /// It cannot be loaded.
+    pub fn costs(&self) -> Result<Costs, PluginError> {
+        self.plugin.costs().map_err(|refusal| self.refused(refusal))
+    }
+
+    /// Configures it for a set.
+    ///
+    /// # Errors
+    /// It refuses the configuration, or fails its own test.
+    pub fn configured(&self, set: &Set) -> Result<Guest, PluginError> {
+        self.try_configure(set).map_err(|refusal| self.refused(refusal))
+    }
+
+    /// As [`Policy::configured`], with the bare reason.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_configure(&self, set: &Set) -> Result<Guest, Refusal> {
+        self.plugin.configure(Options {
+            config: set.config.clone().unwrap_or_else(|| json!({})),
+            topology: set.topology(),
+            directories: set.directories.clone(),
+            grants: set.grants(),
+            max_memory: PolicySettings::default().max_memory_bytes,
+        })
+    }
+
+    /// Configures it for the gateway that a recording is of.
+    ///
+    /// # Errors
+    /// It refuses the configuration, or fails its own test.
+    pub fn configured_like(&self, header: &Header, config: Option<&Value>) -> Result<Guest, PluginError> {
+        let region = |shard: &str| header.regions.get(shard).map(|region| Arc::from(region.as_str()));
+        let shards = header.shards.iter().map(|shard| (Arc::from(shard.as_str()), region(shard)));
+        let directory = |(name, entries): (&String, &BTreeMap<String, String>)| {
+            (name.clone(), entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+        };
+        let mut grants = Grant::USUAL.to_vec();
+        grants.push(Grant::Directory);
+        let options = Options {
+            config: config.cloned().unwrap_or_else(|| json!({})),
+            topology: Arc::new(Topology::with_regions(shards)),
+            directories: header.directories.iter().map(directory).collect(),
+            grants,
+            max_memory: PolicySettings::default().max_memory_bytes,
+        };
+        self.plugin.configure(options).map_err(|refusal| self.refused(refusal))
+    }
+
+    fn refused(&self, refusal: Refusal) -> PluginError {
+        refused(&self.file, refusal)
+    }
+}
+
+/// Configures a policy for a set of golden vectors; `Err` is why it refuses.
+///
+/// # Errors
+/// It refuses the configuration.
+pub fn asked(policy: &Policy, set: &Set) -> Result<Box<dyn Asked>, String> {
+    match policy.try_configure(set) {
+        Ok(guest) => Ok(Box::new(guest)),
+        Err(refusal) => Err(format!("{}. {}", refusal.detail, refusal.reason.advice())),
+    }
+}
+
+impl Asked for Guest {
+    fn ask(&mut self, question: &Question) -> Answer {
+        Self::ask(self, question)
+    }
+
+    fn why(&self) -> Option<String> {
+        self.last_detail().map(str::to_owned)
+    }
+}
+
+fn refused(file: &Path, refusal: Refusal) -> PluginError {
+    PluginError::Refused(Box::new(Refusal { file: file.to_owned(), ..refusal }))
+}
+
+/// Reads a file within its limit.
+fn read(file: &Path) -> Result<Vec<u8>, PluginError> {
+    let mut bytes = Vec::new();
+    fs::File::open(file)
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(PluginError::reading(file))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(PluginError::TooLarge { file: file.to_owned() });
+    }
+    Ok(bytes)
+}
