@@ -25,7 +25,7 @@ pub fn run(args: &BuildArgs, out: &mut dyn Write) -> Result<Outcome, PluginError
     build(&project)?;
     let output = project.output();
     let policy = Policy::read(&output)?;
-    writeln!(out, "{}: {}", output.display(), inspect::line(policy.description(), policy.bytes.len() as u64))?;
+    writeln!(out, "{}: {}", output.display(), inspect::line(policy.description()))?;
     Ok(Outcome::Done)
 }
 

@@ -56,8 +56,11 @@ fn title(file: &Path) -> String {
     file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
+fn cases(n: usize) -> String {
+    format!("{n} case{}", if n == 1 { "" } else { "s" })
+}
+
 fn summary(tally: Tally) -> String {
-    let cases = |n: usize| format!("{n} case{}", if n == 1 { "" } else { "s" });
     match tally {
         Tally { passed, failed: 0 } => format!("{} passed\n", cases(passed)),
         Tally { passed, failed } => format!("{} failed, {passed} passed\n", cases(failed)),
@@ -88,7 +91,7 @@ pub fn check(
             }
             (Err(reason), None) => {
                 tally.failed += set.cases.len();
-                writeln!(out, "FAILED {title}: none of its {} cases can be asked\n  {reason}", set.cases.len())?;
+                writeln!(out, "FAILED {title}: none of its {} can be asked\n  {reason}", cases(set.cases.len()))?;
             }
             (Ok(_), Some(expected)) => {
                 tally.failed += 1;

@@ -4,7 +4,10 @@ use std::{fmt::Write as _, io::Write};
 
 use serde::Serialize;
 use serde_json::Value;
-use tidegate_policy::{hook::Hook, offline::Description};
+use tidegate_policy::{
+    description::{Description, Form, HookDescription, Import, InputDescription},
+    hook::Hook,
+};
 use tidegate_types::settings::Grant;
 use wit_component::ComponentEncoder;
 
@@ -38,8 +41,8 @@ pub struct Report {
     /// The smallest world of the package that fits, if one does.
     pub world: Option<&'static str>,
     /// What each hook reads.
-    pub hooks: Vec<HookReport>,
-    /// What it imports.
+    pub hooks: Vec<HookDescription>,
+    /// What it imports, and the grants it needs.
     pub imports: Vec<Import>,
     /// What it exports.
     pub exports: Vec<String>,
@@ -49,36 +52,6 @@ pub struct Report {
     pub needs: Option<Needs>,
     /// How long compiling it took here, in milliseconds.
     pub compiled_in_ms: u64,
-}
-
-/// One hook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HookReport {
-    /// Which.
-    pub hook: Hook,
-    /// The declared inputs, in their order.
-    pub inputs: Vec<String>,
-    /// Those among them that are never written down.
-    pub secret: Vec<String>,
-}
-
-/// One imported interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Import {
-    /// Its name.
-    pub interface: String,
-    /// The grant it needs; none for interfaces of types only.
-    pub grant: Option<&'static str>,
-}
-
-/// What kind of WebAssembly a policy is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Form {
-    /// A component.
-    Component,
-    /// A core module that carries its component type.
-    CoreModule,
 }
 
 /// Runs the command.
@@ -100,42 +73,22 @@ pub fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<Outcome, PluginErr
 #[must_use]
 pub fn report(policy: &Policy) -> Report {
     let description = policy.description();
-    let form = form(&policy.bytes);
     Report {
         file: policy.file.display().to_string(),
         name: description.name.clone(),
         version: description.version.clone(),
         sha256: description.digest.clone(),
-        size: policy.bytes.len() as u64,
-        form,
+        size: description.size,
+        form: description.form,
         wit: description.wit.clone(),
         world: world(description),
-        hooks: hooks(description),
-        imports: description
-            .imports
-            .iter()
-            .map(|name| Import { interface: name.clone(), grant: grant(name) })
-            .collect(),
+        hooks: description.hooks.clone(),
+        imports: description.imports.clone(),
         exports: description.exports.clone(),
-        config_schema: description.schema.clone(),
-        needs: needs(&policy.bytes, form),
+        config_schema: serde_json::from_str(&description.schema).ok(),
+        needs: needs(&policy.bytes, description.form),
         compiled_in_ms: u64::try_from(policy.compiled_in.as_millis()).unwrap_or(u64::MAX),
     }
-}
-
-/// What each hook reads.
-#[must_use]
-pub fn hooks(description: &Description) -> Vec<HookReport> {
-    let report = |hook: &tidegate_policy::offline::Described| HookReport {
-        hook: hook.hook,
-        inputs: hook.inputs.clone(),
-        secret: hook.secret.clone(),
-    };
-    description.hooks.iter().map(report).collect()
-}
-
-fn form(bytes: &[u8]) -> Form {
-    if bytes.get(4..8) == Some(&[1, 0, 0, 0]) { Form::CoreModule } else { Form::Component }
 }
 
 /// A core module needs what the component around it needs.
@@ -149,17 +102,10 @@ fn needs(bytes: &[u8], form: Form) -> Option<Needs> {
     }
 }
 
-/// The grant that an import needs.
-fn grant(import: &str) -> Option<&'static str> {
-    let interface = import.split(['/', '@']).nth(1)?;
-    let grant = [Grant::Log, Grant::Metrics, Grant::Topology, Grant::Directory];
-    grant.into_iter().find(|grant| interface.strip_prefix("host-") == Some(grant.as_str())).map(Grant::as_str)
-}
-
 /// The smallest world of the package with these hooks and imports.
 fn world(description: &Description) -> Option<&'static str> {
     let hooks: Vec<Hook> = description.hooks.iter().map(|hook| hook.hook).collect();
-    let directory = description.imports.iter().any(|name| grant(name) == Some(Grant::Directory.as_str()));
+    let directory = description.imports.iter().any(|import| import.grant == Some(Grant::Directory.as_str()));
     match (&hooks[..], directory) {
         ([Hook::Classify], false) => Some("classifier"),
         ([Hook::Route], false) => Some("router"),
@@ -174,7 +120,7 @@ fn world(description: &Description) -> Option<&'static str> {
 
 /// A policy in one line.
 #[must_use]
-pub fn line(description: &Description, size: u64) -> String {
+pub fn line(description: &Description) -> String {
     let hooks: Vec<&str> = description.hooks.iter().map(|hook| hook.hook.as_str()).collect();
     let digest = description.digest.get(..12).unwrap_or(&description.digest);
     format!(
@@ -183,7 +129,7 @@ pub fn line(description: &Description, size: u64) -> String {
         description.version,
         hooks.join(" + "),
         description.wit,
-        units::bytes(size),
+        units::bytes(description.size),
     )
 }
 
@@ -222,13 +168,13 @@ fn page(report: &Report) -> String {
     page
 }
 
-fn inputs(hook: &HookReport) -> String {
+fn inputs(hook: &HookDescription) -> String {
     if hook.inputs.is_empty() {
         return "nothing".into();
     }
-    let marked = |input: &String| match hook.secret.contains(input) {
-        true => format!("{input} (secret)"),
-        false => input.clone(),
+    let marked = |input: &InputDescription| match input.secret {
+        true => format!("{} (secret)", input.name),
+        false => input.name.clone(),
     };
     hook.inputs.iter().map(marked).collect::<Vec<_>>().join(", ")
 }
@@ -261,17 +207,4 @@ fn add_needs(page: &mut String, report: &Report) {
         "  compiling     {} ms here; the gateway does it once and keeps the result on disk",
         report.compiled_in_ms
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn imports_need_the_grant_of_their_interface() {
-        assert_eq!(grant("tidegate:policy/host-directory@0.1.0"), Some("directory"));
-        assert_eq!(grant("tidegate:policy/host-log@0.1.0"), Some("log"));
-        assert_eq!(grant("tidegate:policy/types@0.1.0"), None);
-        assert_eq!(grant("init"), None);
-    }
 }

@@ -11,8 +11,9 @@ use std::{
 
 use serde_json::{Value, json};
 use tidegate_policy::{
+    description::Description,
     error::Refusal,
-    offline::{Costs, Description, Fuel, Guest, Options, Plugin},
+    offline::{Costs, Fuel, Guest, Options, Plugin},
     question::{Answer, Question},
     recording::Header,
 };
@@ -142,7 +143,7 @@ impl Asked for Guest {
 }
 
 fn refused(file: &Path, refusal: Refusal) -> PluginError {
-    PluginError::Refused(Box::new(Refusal { file: file.to_owned(), ..refusal }))
+    PluginError::Refused(Box::new(Refusal { origin: file.display().to_string(), ..refusal }))
 }
 
 /// Reads a file within its limit.

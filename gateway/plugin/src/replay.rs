@@ -8,21 +8,13 @@ use std::{
 
 use serde::{Deserialize as _, Serialize};
 use tidegate_policy::{
-    hook::Hook,
+    description::HookDescription,
     offline::Guest,
-    question::{Answer, Given, Question},
+    question::{Answer, ChangedHow, ChangedRow, Given, Question},
     recording::{Line, Record, RecordReader},
 };
 
-use crate::{
-    Outcome,
-    args::ReplayArgs,
-    diff,
-    error::PluginError,
-    inspect::{self, HookReport},
-    load::Policy,
-    project,
-};
+use crate::{Outcome, args::ReplayArgs, diff, error::PluginError, load::Policy, project};
 
 /// Different differences that are kept; more are counted.
 const MAX_DIFFERENCES: usize = 1000;
@@ -88,7 +80,7 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome, PluginErro
 fn replay(policy: &Policy, args: &ReplayArgs) -> Result<Report, PluginError> {
     let wrong = |line: u64, detail: String| PluginError::Log { file: args.log.clone(), line, detail };
     let mut lines = RecordReader::open(&args.log).map_err(|error| PluginError::Recording(error.to_string()))?;
-    let hooks = inspect::hooks(policy.description());
+    let hooks = &policy.description().hooks;
     let (mut report, mut candidate) = (Report::default(), None);
     let mut left = args.limit.unwrap_or(u64::MAX);
     while let Some(line) = lines.next() {
@@ -104,7 +96,7 @@ fn replay(policy: &Policy, args: &ReplayArgs) -> Result<Report, PluginError> {
                         "a decision before any header: this is no recording, or its start is missing".into(),
                     ));
                 };
-                report.add(one(candidate, &hooks, &record, lines.line()));
+                report.add(one(candidate, hooks, &record, lines.line()));
             }
         }
     }
@@ -112,7 +104,7 @@ fn replay(policy: &Policy, args: &ReplayArgs) -> Result<Report, PluginError> {
 }
 
 /// Puts one decision to the candidate.
-fn one(candidate: &mut Guest, hooks: &[HookReport], record: &Record, line: u64) -> Replayed {
+fn one(candidate: &mut Guest, hooks: &[HookDescription], record: &Record, line: u64) -> Replayed {
     let Some(hook) = hooks.iter().find(|hook| hook.hook.as_str() == record.hook) else { return Replayed::OtherHook };
     let parsed = Question::deserialize(&record.question)
         .and_then(|question| Ok((question, Answer::deserialize(&record.answer)?)));
@@ -131,24 +123,30 @@ fn one(candidate: &mut Guest, hooks: &[HookReport], record: &Record, line: u64) 
 }
 
 /// What of the candidate's inputs is not in the recording, and why.
-fn missing(hook: &HookReport, question: &Question) -> Option<String> {
-    let not_recorded = |input: &str| Some(format!("it reads {input}, which was not recorded"));
-    for input in &hook.inputs {
-        if hook.hook == Hook::Invalidate {
-            let column = input.strip_prefix("column:").unwrap_or(input);
-            let rows = question.changes.iter().flat_map(|change| [&change.old, &change.new]);
-            if rows.filter(|row| !row.is_empty()).any(|row| !row.contains_key(column)) {
-                return not_recorded(input);
-            }
-            continue;
-        }
-        match question.inputs.get(input) {
-            Some(Given::Redacted { .. }) => return Some(format!("it reads {input}, which was redacted")),
-            Some(Given::Text(_) | Given::Absent(())) => {}
-            None => return not_recorded(input),
-        }
+fn missing(hook: &HookDescription, question: &Question) -> Option<String> {
+    hook.inputs.iter().find_map(|input| {
+        let name = input.name.as_str();
+        let recorded = match name.strip_prefix("column:") {
+            Some(column) => question.changes.iter().all(|change| has_column(change, column)),
+            None => match question.inputs.get(name) {
+                Some(Given::Redacted { .. }) => return Some(format!("it reads {name}, which was redacted")),
+                Some(Given::Text(_) | Given::Absent(())) => true,
+                None => false,
+            },
+        };
+        (!recorded).then(|| format!("it reads {name}, which was not recorded"))
+    })
+}
+
+/// Whether a column is given wherever a change of its kind has columns.
+fn has_column(change: &ChangedRow, column: &str) -> bool {
+    let (old, new) = (change.old.contains_key(column), change.new.contains_key(column));
+    match change.kind {
+        ChangedHow::Insert => new,
+        ChangedHow::Update => old && new,
+        ChangedHow::Delete => old,
+        ChangedHow::Truncate => true,
     }
-    None
 }
 
 impl Report {

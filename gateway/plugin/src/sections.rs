@@ -184,13 +184,16 @@ mod tests {
 
     /// A section.
     fn section(id: u8, content: &[u8]) -> Vec<u8> {
+        let size = u8::try_from(content.len());
         let mut bytes = vec![id];
-        let mut size = content.len();
-        while size >= 0x80 {
-            bytes.push((size & 0x7f) as u8 | 0x80);
-            size >>= 7;
+        // Two bytes are enough for what is written here.
+        match size {
+            Ok(size) if size < 0x80 => bytes.push(size),
+            _ => bytes.extend([
+                u8::try_from(content.len() & 0x7f).expect("7 bits") | 0x80,
+                u8::try_from(content.len() >> 7).expect("short"),
+            ]),
         }
-        bytes.push(size as u8);
         bytes.extend_from_slice(content);
         bytes
     }

@@ -17,6 +17,10 @@ use tidegate_types::{route::Topology, settings::Grant};
 
 use crate::error::PluginError;
 
+/// The inputs there are, as questions name them.
+const INPUTS: &str = "Inputs are method, path, collection, shard-key, tenant, class, region, header:NAME (in lower \
+                      case), query:NAME, claim:NAME; columns stand in `changes`";
+
 /// A file of golden vectors.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,6 +133,11 @@ impl Set {
             (Some(_), 1..) => return Err("a configuration that is `refused` cannot be asked: leave `cases` out".into()),
             (None, _) | (Some(_), 0) => {}
         }
+        for (position, case) in self.cases.iter().enumerate() {
+            if let Some(name) = case.ask.inputs.keys().find(|name| !is_input(name)) {
+                return Err(format!("{}: there is no input {name:?}. {INPUTS}", case.title(position)));
+            }
+        }
         let shards = self.shards();
         match self.regions.keys().find(|shard| !shards.contains(&shard.as_str())) {
             Some(shard) => Err(format!("`regions` names the shard {shard:?}, `shards` has: {}", shards.join(", "))),
@@ -182,6 +191,16 @@ impl Case {
     }
 }
 
+/// Whether a request has an input of this name. A misspelt one would be absent without a word.
+fn is_input(name: &str) -> bool {
+    match name.split_once(':') {
+        Some(("header", field)) => !field.is_empty() && !field.bytes().any(|byte| byte.is_ascii_uppercase()),
+        Some(("query" | "claim", of)) => !of.is_empty(),
+        Some(_) => false,
+        None => matches!(name, "method" | "path" | "collection" | "shard-key" | "tenant" | "class" | "region"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tidegate_types::route::ShardId;
@@ -226,6 +245,14 @@ mod tests {
             ),
             (r#"{"sets":[{"case":[]}]}"#, "unknown field `case`, expected one of `about`, `shards`"),
             (r#"{"sets":[{"cases":[{"ask":{"hook":"rout"},"expect":{"all":true}}]}]}"#, "unknown variant `rout`"),
+            (
+                r#"{"sets":[{"cases":[{"ask":{"hook":"route","inputs":{"shardkey":"1"}},"expect":{"all":true}}]}]}"#,
+                "set 1: case 1: there is no input \"shardkey\". Inputs are method",
+            ),
+            (
+                r#"{"sets":[{"cases":[{"ask":{"hook":"route","inputs":{"header:Host":"1"}},"expect":{"all":true}}]}]}"#,
+                "no input \"header:Host\"",
+            ),
             ("{\n oops", "at line 2 column 2"),
         ] {
             assert!(refusal(text).contains(says), "{}", refusal(text));
