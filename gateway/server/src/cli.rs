@@ -40,6 +40,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Say what is wrong with a configuration and its databases, and how to mend it.
     Check(CheckArgs),
+    /// Start, build, test, measure and sign policies. Needs no server.
+    Plugin(tidegate_plugin::PluginArgs),
 }
 
 /// `tidegate serve`

@@ -57,6 +57,9 @@ pub enum ServerError {
     /// `init` does not overwrite.
     #[error("{} exists: choose another file with --output, or overwrite it with --force", .0.display())]
     Exists(PathBuf),
+    /// A command for authors of policies failed.
+    #[error("{0}")]
+    Plugin(#[from] tidegate_plugin::PluginError),
     /// The arguments cannot be used.
     #[error("{0}")]
     Arguments(String),

@@ -43,6 +43,15 @@ enum Outcome {
     FoundProblems,
 }
 
+impl From<tidegate_plugin::Outcome> for Outcome {
+    fn from(outcome: tidegate_plugin::Outcome) -> Self {
+        match outcome {
+            tidegate_plugin::Outcome::Done => Self::Done,
+            tidegate_plugin::Outcome::FoundProblems => Self::FoundProblems,
+        }
+    }
+}
+
 /// Runs the process: arguments, log, runtime, command.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -78,5 +87,6 @@ async fn run(command: Command) -> Result<Outcome, ServerError> {
         Command::Check(args) => Box::pin(check::run(&args)).await,
         Command::Init(args) => Box::pin(init::run(&args)).await.map(|()| Outcome::Done),
         Command::Demo(args) => Box::pin(demo::run(&args)).await.map(|()| Outcome::Done),
+        Command::Plugin(args) => Ok(tidegate_plugin::run(&args, &mut std::io::stdout().lock())?.into()),
     }
 }

@@ -34,9 +34,9 @@ pub(crate) fn init(cli: &Cli) -> Result<Failures, String> {
         LogFormat::Pretty => lines.with_ansi(terminal).with_target(false).compact().try_init(),
     };
     installed.map_err(|error| error.to_string())?;
-    // check and init are for people whatever standard error is; their findings are their output.
+    // check, init and plugin are for people whatever standard error is; their findings are their output.
     let told = match cli.command {
-        Command::Check(_) | Command::Init(_) => cli.log_format.unwrap_or(LogFormat::Pretty),
+        Command::Check(_) | Command::Init(_) | Command::Plugin(_) => cli.log_format.unwrap_or(LogFormat::Pretty),
         Command::Serve(_) | Command::Demo(_) => format,
     };
     Ok(Failures(told))
@@ -48,5 +48,7 @@ const fn default_filter(command: &Command) -> &'static str {
         Command::Demo(_) => "warn,tidegate_server=info,tidegate_policy=info",
         // The store's warnings about a shard are in the findings already.
         Command::Check(_) | Command::Init(_) => "error",
+        // What a policy logs is for its author to see.
+        Command::Plugin(_) => "warn",
     }
 }
