@@ -151,6 +151,7 @@ fn choose(content: &str, hooks: &[Hook]) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{project::Manifest, vectors::Vectors};
 
     fn values(hooks: &[Hook]) -> Values {
         Values { name: "my-policy".into(), sdk: "/sdk".into(), hooks: hooks.to_vec() }
@@ -199,16 +200,25 @@ mod tests {
     }
 
     #[test]
-    fn every_template_can_be_filled_in_for_each_of_its_hooks_and_leaves_no_placeholder() {
+    fn every_template_can_be_filled_in_for_each_of_its_hooks_and_all_together() {
         for template in TEMPLATES {
-            for hook in template.hooks() {
-                let files = template.fill(&values(&[hook])).expect("filled");
+            let hooks = template.hooks();
+            let choices = hooks.iter().map(|hook| vec![*hook]).chain([hooks.clone()]);
+            for choice in choices {
+                let files = template.fill(&values(&choice)).expect("filled");
+                let of = |name: &str| match files.iter().find(|(path, _)| path == name) {
+                    Some((_, content)) => content,
+                    None => panic!("{} lacks {name}", template.language),
+                };
                 for (path, content) in &files {
                     assert!(!path.contains("{{") && !content.contains("{{"), "{}/{path}", template.language);
                 }
-                let has = |name: &str| files.iter().any(|(path, _)| path == name);
-                for needed in ["policy.toml", "vectors.json", "README.md"] {
-                    assert!(has(needed), "{} lacks {needed}", template.language);
+                of("README.md");
+                toml::from_str::<Manifest>(of("policy.toml")).expect("policy.toml");
+                let vectors = Vectors::parse(of("vectors.json")).expect("vectors.json");
+                for hook in choice {
+                    let asked = vectors.sets.iter().flat_map(|set| &set.cases).any(|case| case.ask.hook == hook);
+                    assert!(asked, "{}: no vector asks {}", template.language, hook.as_str());
                 }
             }
         }
