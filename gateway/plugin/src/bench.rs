@@ -40,12 +40,10 @@ pub struct Report {
     pub size: u64,
     /// Compiling it, nanoseconds.
     pub compile_ns: u64,
-    /// Bytes of the compiled code.
-    pub artifact_bytes: usize,
     /// Loading the compiled code, nanoseconds.
     pub load_ns: u64,
-    /// Making an instance, before `configure`, nanoseconds.
-    pub instantiate_ns: u64,
+    /// Making and configuring an instance, nanoseconds.
+    pub instance_ns: u64,
     /// Bytes of linear memory of an instance after the calls.
     pub memory_bytes: usize,
     /// Each hook that was asked.
@@ -113,28 +111,27 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<Outcome, PluginError
 
 fn measure(policy: &Policy, counting: &Policy, vectors: &[Vectors]) -> Result<Report, PluginError> {
     let description = policy.description();
-    let costs = policy.costs()?;
-    let (mut hooks, mut memory_bytes) = (Vec::new(), 0);
+    let (mut hooks, mut memory_bytes, mut timings) = (Vec::new(), 0, None);
     for hook in description.hooks.iter().map(|hook| hook.hook) {
         if let Some(asked) = questions(vectors, hook) {
             let mut guest = policy.configured(asked.set)?;
             let mut counted = counting.configured(asked.set)?;
             hooks.push(cost(hook, &asked.questions, &mut guest, &mut counted));
             memory_bytes = memory_bytes.max(guest.memory());
+            timings = Some(policy.timings(asked.set)?);
         }
     }
-    if hooks.is_empty() {
+    let Some(timings) = timings else {
         let hooks = description.hooks.iter().map(|hook| hook.hook.as_str()).collect::<Vec<_>>().join(", ");
         return Err(PluginError::NothingToAsk { policy: policy.file.clone(), hooks });
-    }
+    };
     Ok(Report {
         name: description.name.clone(),
         version: description.version.clone(),
         size: policy.bytes.len() as u64,
-        compile_ns: nanos(costs.compile),
-        artifact_bytes: costs.artifact_bytes,
-        load_ns: nanos(costs.load),
-        instantiate_ns: nanos(costs.instantiate),
+        compile_ns: nanos(timings.compile),
+        load_ns: nanos(timings.deserialise),
+        instance_ns: nanos(timings.instance),
         memory_bytes,
         hooks,
     })
@@ -204,13 +201,16 @@ fn nanos(duration: Duration) -> u64 {
 fn page(report: &Report) -> String {
     let time = |ns: u64| units::duration(Duration::from_nanos(ns));
     let mut page = format!("{} {}, {}\n\n", report.name, report.version, units::bytes(report.size));
-    let code = units::bytes(report.artifact_bytes as u64);
-    let _ =
-        writeln!(page, "compile      {:>9}  once for a version; {code} of code, kept on disk", time(report.compile_ns));
-    let _ = writeln!(page, "load         {:>9}  from the kept code", time(report.load_ns));
-    let _ = writeln!(page, "instantiate  {:>9}  one instance, before configure", time(report.instantiate_ns));
+    let steps = [
+        ("compile", report.compile_ns, "once for a version; the gateway keeps the code on disk"),
+        ("load", report.load_ns, "from the kept code"),
+        ("instance", report.instance_ns, "made and configured"),
+    ];
+    for (step, ns, what) in steps {
+        let _ = writeln!(page, "{step:11} {:>9}  {what}", time(ns));
+    }
     let memory = units::bytes(report.memory_bytes as u64);
-    let _ = writeln!(page, "memory       {memory:>9}  of one instance after these calls");
+    let _ = writeln!(page, "memory      {memory:>9}  of one instance after these calls");
     for hook in &report.hooks {
         let _ = writeln!(page, "\n{}, {} question(s)", hook.hook.as_str(), hook.questions);
         for (what, times) in [("warm", &hook.warm), ("fresh", &hook.fresh)] {

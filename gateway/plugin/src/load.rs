@@ -13,14 +13,11 @@ use serde_json::{Value, json};
 use tidegate_policy::{
     description::Description,
     error::Refusal,
-    offline::{Costs, Fuel, Guest, Options, Plugin},
+    offline::{Fuel, Guest, Options, Plugin, Timings},
     question::{Answer, Question},
     recording::Header,
 };
-use tidegate_types::{
-    route::Topology,
-    settings::{Grant, PolicySettings},
-};
+use tidegate_types::{route::Topology, settings::PolicySettings};
 
 use crate::{error::PluginError, golden::Asked, vectors::Set};
 
@@ -64,12 +61,12 @@ impl Policy {
         self.plugin.description()
     }
 
-    /// What loading it costs.
+    /// How long it takes to come up with the configuration of a set.
     ///
     /// # Errors
-    /// It cannot be loaded.
-    pub fn costs(&self) -> Result<Costs, PluginError> {
-        self.plugin.costs().map_err(|refusal| self.refused(refusal))
+    /// It refuses the configuration.
+    pub fn timings(&self, set: &Set) -> Result<Timings, PluginError> {
+        self.plugin.timings(&self.bytes, &options(set)).map_err(|refusal| self.refused(refusal))
     }
 
     /// Configures it for a set.
@@ -85,13 +82,7 @@ impl Policy {
     /// # Errors
     /// As there.
     pub fn try_configure(&self, set: &Set) -> Result<Guest, Refusal> {
-        self.plugin.configure(Options {
-            config: set.config.clone().unwrap_or_else(|| json!({})),
-            topology: set.topology(),
-            directories: set.directories.clone(),
-            grants: set.grants(),
-            max_memory: PolicySettings::default().max_memory_bytes,
-        })
+        self.plugin.configure(&options(set))
     }
 
     /// Configures it for the gateway that a recording is of.
@@ -104,20 +95,27 @@ impl Policy {
         let directory = |(name, entries): (&String, &BTreeMap<String, String>)| {
             (name.clone(), entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
         };
-        let mut grants = Grant::USUAL.to_vec();
-        grants.push(Grant::Directory);
         let options = Options {
             config: config.cloned().unwrap_or_else(|| json!({})),
-            topology: Arc::new(Topology::with_regions(shards)),
             directories: header.directories.iter().map(directory).collect(),
-            grants,
             max_memory: PolicySettings::default().max_memory_bytes,
+            ..Options::on(Arc::new(Topology::with_regions(shards)))
         };
-        self.plugin.configure(options).map_err(|refusal| self.refused(refusal))
+        self.plugin.configure(&options).map_err(|refusal| self.refused(refusal))
     }
 
     fn refused(&self, refusal: Refusal) -> PluginError {
         refused(&self.file, refusal)
+    }
+}
+
+fn options(set: &Set) -> Options {
+    Options {
+        config: set.config.clone().unwrap_or_else(|| json!({})),
+        directories: set.directories.clone(),
+        grants: set.grants(),
+        max_memory: PolicySettings::default().max_memory_bytes,
+        ..Options::on(set.topology())
     }
 }
 
@@ -138,7 +136,7 @@ impl Asked for Guest {
     }
 
     fn why(&self) -> Option<String> {
-        self.last_detail().map(str::to_owned)
+        self.why_no_answer().map(str::to_owned)
     }
 }
 

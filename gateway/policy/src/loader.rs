@@ -261,15 +261,29 @@ impl Loader {
         blueprint: &Blueprint,
         config: &serde_json::Value,
     ) -> Step<(Description, Vec<(Hook, HookInputs)>)> {
+        let (mut instance, mut description, hooks) = self.describe(compiled, blueprint)?;
+        let empty = serde_json::Value::Object(serde_json::Map::new());
+        check_config(&description.schema, if config.is_null() { &empty } else { config })?;
+        instance.configure(&blueprint.config, LOAD_BUDGET).map_err(failed_in("configure"))?;
+        let cases = instance.self_test(LOAD_BUDGET).map_err(failed_in("self-test"))?;
+        tracing::debug!(plugin = &*blueprint.surroundings.plugin, cases, "policy self-test passed");
+        description.needs.configured_memory = instance.memory() as u64;
+        Ok((description, hooks))
+    }
+
+    /// Asks a first instance what it is. Its configuration does not matter yet.
+    ///
+    /// # Errors
+    /// What it failed in.
+    pub fn describe(
+        &self,
+        compiled: &Compiled,
+        blueprint: &Blueprint,
+    ) -> Step<(Instance, Description, Vec<(Hook, HookInputs)>)> {
         let mut instance = Instance::create(blueprint, LOAD_BUDGET).map_err(failed_in("instantiation"))?;
         let initial_memory = instance.memory() as u64;
         let manifest = instance.describe(LOAD_BUDGET).map_err(failed_in("describe"))?;
         let hooks = description::hooks_of(&manifest, &compiled.hooks)?;
-        let empty = serde_json::Value::Object(serde_json::Map::new());
-        check_config(&manifest.config_schema, if config.is_null() { &empty } else { config })?;
-        instance.configure(&blueprint.config, LOAD_BUDGET).map_err(failed_in("configure"))?;
-        let cases = instance.self_test(LOAD_BUDGET).map_err(failed_in("self-test"))?;
-        tracing::debug!(plugin = &*blueprint.surroundings.plugin, cases, "policy self-test passed");
         let resources = compiled.component.resources_required();
         let needs = Needs {
             memories: resources.as_ref().map_or(0, |needs| needs.num_memories),
@@ -290,7 +304,7 @@ impl Loader {
             exports: compiled.exports.clone(),
             needs,
         };
-        Ok((description, hooks))
+        Ok((instance, description, hooks))
     }
 }
 

@@ -12,6 +12,7 @@ use tidegate_types::{
     settings::Grant,
     tenant::{ClassId, TenantId, Tenants},
 };
+use wasmtime::Engine;
 
 use crate::{
     bindings::{Directories, Kind, Op, Request, RowChange},
@@ -22,7 +23,7 @@ use crate::{
     guest::{Blueprint, GuestFailure, Instance},
     hook::Hook,
     inputs::Declared,
-    loader::{self, Environment, Loader},
+    loader::{self, Compiled, Environment, Loader},
     metrics::FailureKind,
     phrase,
     question::{Answer, ChangedHow, ChangedRow, Given, Operation, Question},
@@ -77,10 +78,19 @@ impl Options {
 pub struct Timings {
     /// From bytes to machine code.
     pub compile: Duration,
-    /// From machine code on disk to code that runs.
+    /// From kept machine code to code that runs.
     pub deserialise: Duration,
     /// One instance, configured.
     pub instance: Duration,
+}
+
+/// A compiled plugin, not configured yet. Compiling takes up to seconds; configuring it does not.
+pub struct Plugin {
+    engine: Engine,
+    compiled: Arc<Compiled>,
+    description: Description,
+    code: Arc<Kept>,
+    compile: Duration,
 }
 
 /// A loaded plugin.
@@ -92,6 +102,7 @@ pub struct Guest {
     instance: Instance,
     names: Names,
     fuel: Option<u64>,
+    detail: Option<String>,
 }
 
 /// Numbers for the names of tenants, classes and collections, as they come.
@@ -108,35 +119,112 @@ impl Names {
     }
 }
 
+impl Plugin {
+    /// Compiles a plugin as the gateway does, and asks it what it is.
+    ///
+    /// # Errors
+    /// The gateway would refuse it, whatever its configuration is.
+    pub fn compile(bytes: &[u8], fuel: Fuel) -> Result<Self, Refusal> {
+        let refused = |step| refusal(&loader::digest(bytes), step);
+        let engine = match fuel {
+            Fuel::Off => engine::shared(),
+            Fuel::Counted => engine::counting(),
+        };
+        let engine = engine.map_err(|detail| refused((RefusalReason::Engine, detail)))?;
+        let code = Arc::new(Kept::default());
+        let loader = loader_on(&engine, Some(code.clone()));
+        let start = Instant::now();
+        let compiled = loader.compile(bytes).map_err(refused)?;
+        let compile = start.elapsed();
+        let options = Options::on(Arc::new(Topology::new(["only".into()])));
+        let blueprint = blueprint(&loader, &compiled, &options, &options.environment()).map_err(refused)?;
+        let (_, description, _) = loader.describe(&compiled, &blueprint).map_err(refused)?;
+        Ok(Self { engine, compiled, description, code, compile })
+    }
+
+    /// What it says it is.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Configures and self-tests it. Whether it counts instructions was decided when it was compiled.
+    ///
+    /// # Errors
+    /// The gateway would refuse it.
+    pub fn configure(&self, options: &Options) -> Result<Guest, Refusal> {
+        let refused = |step| refusal(&self.compiled.digest, step);
+        let loader = loader_on(&self.engine, None);
+        let environment = options.environment();
+        let blueprint = blueprint(&loader, &self.compiled, options, &environment).map_err(refused)?;
+        let (description, hooks) = loader.rehearse(&self.compiled, &blueprint, &options.config).map_err(refused)?;
+        let instance = Instance::ready(&blueprint).map_err(|failure| refused(not_ready(&failure)))?;
+        let (names, fuel, detail) = (Names::default(), None, None);
+        Ok(Guest { description, hooks, environment, blueprint, instance, names, fuel, detail })
+    }
+
+    /// How long it takes to come up.
+    ///
+    /// # Errors
+    /// The gateway would refuse it.
+    pub fn timings(&self, bytes: &[u8], options: &Options) -> Result<Timings, Refusal> {
+        let refused = |step| refusal(&self.compiled.digest, step);
+        let loader = loader_on(&self.engine, Some(self.code.clone()));
+        let start = Instant::now();
+        let compiled = loader.compile(bytes).map_err(refused)?;
+        let deserialise = start.elapsed();
+        let blueprint = blueprint(&loader, &compiled, options, &options.environment()).map_err(refused)?;
+        let ready = || Instance::ready(&blueprint).map_err(|failure| refused(not_ready(&failure)));
+        // The first one touches memory that later ones find warm.
+        drop(ready()?);
+        let start = Instant::now();
+        drop(ready()?);
+        Ok(Timings { compile: self.compile, deserialise, instance: start.elapsed() })
+    }
+}
+
+impl Options {
+    fn environment(&self) -> Environment {
+        let copies = self.directories.iter().map(|(name, copy)| (name.clone(), Arc::new(copy.clone())));
+        let directories: Directories = copies.collect();
+        Environment {
+            topology: self.topology.clone(),
+            tenants: Arc::new(Tenants::none(&self.topology)),
+            directories: Arc::new(directories),
+        }
+    }
+}
+
+fn refusal(digest: &str, (reason, detail): (RefusalReason, String)) -> Refusal {
+    Refusal { origin: "this file".into(), digest: digest.to_owned(), reason, detail }
+}
+
+fn not_ready(failure: &GuestFailure) -> (RefusalReason, String) {
+    (RefusalReason::Lifecycle, format!("a further instance failed: {failure}"))
+}
+
+fn loader_on(engine: &Engine, code: Option<Arc<Kept>>) -> Loader {
+    let code = code.map(|code| code as Arc<dyn loader::Artifacts>);
+    Loader::on(engine.clone(), usize::MAX, BUDGET, CustomCounters::default(), code)
+}
+
+fn blueprint(
+    loader: &Loader,
+    compiled: &Compiled,
+    options: &Options,
+    environment: &Environment,
+) -> loader::Step<Blueprint> {
+    let blueprint = loader.blueprint(&"offline".into(), compiled, &options.config, &options.grants, environment)?;
+    Ok(Blueprint { max_memory: options.max_memory, ..blueprint })
+}
+
 impl Guest {
     /// Loads a plugin as the gateway does: compiled, described, configured, self-tested.
     ///
     /// # Errors
     /// The gateway would refuse it.
     pub fn load(bytes: &[u8], options: &Options) -> Result<Self, Refusal> {
-        let refused =
-            |(reason, detail)| Refusal { origin: "this file".into(), digest: loader::digest(bytes), reason, detail };
-        let engine = match options.fuel {
-            Fuel::Off => engine::shared(),
-            Fuel::Counted => engine::counting(),
-        };
-        let engine = engine.map_err(|detail| refused((RefusalReason::Engine, detail)))?;
-        let loader = Loader::on(engine, options.max_memory, BUDGET, CustomCounters::default(), None);
-        let compiled = loader.compile(bytes).map_err(refused)?;
-        let copies = options.directories.iter().map(|(name, copy)| (name.clone(), Arc::new(copy.clone())));
-        let directories: Directories = copies.collect();
-        let environment = Environment {
-            topology: options.topology.clone(),
-            tenants: Arc::new(Tenants::none(&options.topology)),
-            directories: Arc::new(directories),
-        };
-        let plugin: Arc<str> = "offline".into();
-        let blueprint = loader.blueprint(&plugin, &compiled, &options.config, &options.grants, &environment);
-        let blueprint = blueprint.map_err(refused)?;
-        let (description, hooks) = loader.rehearse(&compiled, &blueprint, &options.config).map_err(refused)?;
-        let instance = Instance::ready(&blueprint)
-            .map_err(|failure| refused((RefusalReason::Lifecycle, format!("a further instance failed: {failure}"))))?;
-        Ok(Self { description, hooks, environment, blueprint, instance, names: Names::default(), fuel: None })
+        Plugin::compile(bytes, options.fuel)?.configure(options)
     }
 
     /// What the plugin says it is.
@@ -156,7 +244,14 @@ impl Guest {
         {
             self.instance = fresh;
         }
+        self.detail = answer.as_ref().err().map(|failure| failure.detail.clone());
         answer.unwrap_or_else(|failure| phrase::failure(&failure))
+    }
+
+    /// What the plugin or the gateway said about the last call, if it gave no answer.
+    #[must_use]
+    pub fn why_no_answer(&self) -> Option<&str> {
+        self.detail.as_deref()
     }
 
     /// Asks a new instance, made for this question.
@@ -222,43 +317,11 @@ impl Guest {
     }
 }
 
-/// How long a plugin takes to come up.
-///
-/// # Errors
-/// The gateway would refuse it.
-pub fn timings(bytes: &[u8], options: &Options) -> Result<Timings, Refusal> {
-    let refused =
-        |(reason, detail)| Refusal { origin: "this file".into(), digest: loader::digest(bytes), reason, detail };
-    let engine = engine::shared().map_err(|detail| refused((RefusalReason::Engine, detail)))?;
-    let store = Arc::new(Memory::default());
-    let loader =
-        || Loader::on(engine.clone(), options.max_memory, BUDGET, CustomCounters::default(), Some(store.clone()));
-    let start = Instant::now();
-    loader().compile(bytes).map_err(refused)?;
-    let compile = start.elapsed();
-    let again = loader();
-    let start = Instant::now();
-    let compiled = again.compile(bytes).map_err(refused)?;
-    let deserialise = start.elapsed();
-    let environment = Environment {
-        topology: options.topology.clone(),
-        tenants: Arc::new(Tenants::none(&options.topology)),
-        directories: Arc::default(),
-    };
-    let blueprint = again.blueprint(&"offline".into(), &compiled, &options.config, &options.grants, &environment);
-    let blueprint = blueprint.map_err(refused)?;
-    let failed = |failure: GuestFailure| refused((RefusalReason::Lifecycle, failure.to_string()));
-    Instance::ready(&blueprint).map_err(failed)?;
-    let start = Instant::now();
-    Instance::ready(&blueprint).map_err(failed)?;
-    Ok(Timings { compile, deserialise, instance: start.elapsed() })
-}
-
 /// Compiled code in memory, to measure taking it up again.
 #[derive(Default)]
-struct Memory(parking_lot::Mutex<HashMap<(String, String), Vec<u8>>>);
+struct Kept(parking_lot::Mutex<HashMap<(String, String), Vec<u8>>>);
 
-impl loader::Artifacts for Memory {
+impl loader::Artifacts for Kept {
     fn get(&self, digest: &str, engine: &str) -> Option<Vec<u8>> {
         self.0.lock().get(&(digest.to_owned(), engine.to_owned())).cloned()
     }

@@ -31,7 +31,7 @@ fn a_case_that_fails_names_its_place_and_shows_both_answers() {
     let out =
         plugin(&["test", &guest("testing/hash-router-moves"), "--vectors", &shared_vectors("hash-router")]).found();
     let first = out.split("FAILED ").nth(1).expect("a failure");
-    assert!(first.starts_with("hash-router.json, set 2, case 2\n  asked     {\"hook\":\"route\""), "{first}");
+    assert!(first.starts_with("hash-router.json, set 2, case 1\n  asked     {\"hook\":\"route\""), "{first}");
     assert!(first.contains("\n  expected  {\"shards\":[\"a\"]}\n  answered  {\"shards\":[\"b\"]}\n"), "{first}");
     assert!(out.lines().last().is_some_and(|line| line.contains(" cases failed, ")), "{out}");
 }
