@@ -44,6 +44,9 @@ const COMPILED: usize = 16;
 /// What is wrong, before it is known with which file.
 pub type Step<T> = Result<T, (RefusalReason, String)>;
 
+/// What a plugin says it is, and what each of its hooks reads.
+pub type Described = (Description, Vec<(Hook, HookInputs)>);
+
 /// Keeps compiled code between runs.
 pub trait Artifacts: Send + Sync {
     /// The code kept for a file and an engine, exactly as it was given to [`Artifacts::keep`].
@@ -260,8 +263,8 @@ impl Loader {
         compiled: &Compiled,
         blueprint: &Blueprint,
         config: &serde_json::Value,
-    ) -> Step<(Description, Vec<(Hook, HookInputs)>)> {
-        let (mut instance, mut description, hooks) = self.describe(compiled, blueprint)?;
+    ) -> Step<Described> {
+        let (mut instance, (mut description, hooks)) = self.describe(compiled, blueprint)?;
         let empty = serde_json::Value::Object(serde_json::Map::new());
         check_config(&description.schema, if config.is_null() { &empty } else { config })?;
         instance.configure(&blueprint.config, LOAD_BUDGET).map_err(failed_in("configure"))?;
@@ -279,7 +282,7 @@ impl Loader {
         &self,
         compiled: &Compiled,
         blueprint: &Blueprint,
-    ) -> Step<(Instance, Description, Vec<(Hook, HookInputs)>)> {
+    ) -> Step<(Instance, Described)> {
         let mut instance = Instance::create(blueprint, LOAD_BUDGET).map_err(failed_in("instantiation"))?;
         let initial_memory = instance.memory() as u64;
         let manifest = instance.describe(LOAD_BUDGET).map_err(failed_in("describe"))?;
@@ -304,7 +307,7 @@ impl Loader {
             exports: compiled.exports.clone(),
             needs,
         };
-        Ok((instance, description, hooks))
+        Ok((instance, (description, hooks)))
     }
 }
 

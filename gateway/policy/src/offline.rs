@@ -138,7 +138,7 @@ impl Plugin {
         let compile = start.elapsed();
         let options = Options::on(Arc::new(Topology::new(["only".into()])));
         let blueprint = blueprint(&loader, &compiled, &options, &options.environment()).map_err(refused)?;
-        let (_, description, _) = loader.describe(&compiled, &blueprint).map_err(refused)?;
+        let (_, (description, _)) = loader.describe(&compiled, &blueprint).map_err(refused)?;
         Ok(Self { engine, compiled, description, code, compile })
     }
 

@@ -32,7 +32,10 @@ fn a_foreign_import_is_refused_by_name_with_those_there_are() {
         let says = refusal_of(&format!(
             r#"(component (import "tidegate:policy/host-log@0.1.0" (instance)) (import "{import}" (instance)))"#
         ));
-        assert!(says.contains(&format!("it imports {import}. Import only interfaces of tidegate:policy@0.1.0: host-log")), "{says}");
+        assert!(
+            says.contains(&format!("it imports {import}. Import only interfaces of tidegate:policy@0.1.0: host-log")),
+            "{says}"
+        );
     }
     let says = refusal_of(r#"(component (import "wasi:clocks/monotonic-clock@0.2.0" (instance)))"#);
     assert!(says.contains("it imports wasi:clocks/monotonic-clock@0.2.0. A policy has no clock"), "{says}");
@@ -41,14 +44,20 @@ fn a_foreign_import_is_refused_by_name_with_those_there_are() {
 #[test]
 fn another_version_of_the_interface_is_told_from_a_wrong_import() {
     let says = refusal_of(r#"(component (import "tidegate:policy/host-log@0.2.0" (instance)))"#);
-    assert!(says.contains("it is built for tidegate:policy 0.2.0; this gateway runs 0.1.0. Rebuild it with the SDK"), "{says}");
+    assert!(
+        says.contains("it is built for tidegate:policy 0.2.0; this gateway runs 0.1.0. Rebuild it with the SDK"),
+        "{says}"
+    );
 }
 
 #[test]
 fn missing_exports_are_named() {
     for nothing in ["(component)", "(module)"] {
         let says = refusal_of(nothing);
-        assert!(says.contains("it does not export tidegate:policy/lifecycle@0.1.0. Build it against a world"), "{says}");
+        assert!(
+            says.contains("it does not export tidegate:policy/lifecycle@0.1.0. Build it against a world"),
+            "{says}"
+        );
     }
     let says = refusal_of(
         r#"(component (instance $i) (export "tidegate:policy/lifecycle@0.1.0" (instance $i))
@@ -61,7 +70,8 @@ fn missing_exports_are_named() {
 #[track_caller]
 fn configured(config: &str) -> String {
     let dir = tempfile::tempdir().expect("a folder");
-    let vectors = format!(r#"{{"sets":[{{"config":{config},"cases":[{{"ask":{{"hook":"route"}},"expect":{{"all":true}}}}]}}]}}"#);
+    let vectors =
+        format!(r#"{{"sets":[{{"config":{config},"cases":[{{"ask":{{"hook":"route"}},"expect":{{"all":true}}}}]}}]}}"#);
     let file = write(dir.path(), "vectors.json", vectors);
     plugin(&["test", &guest("testing/faulty"), "--vectors", &file]).found()
 }
@@ -69,7 +79,12 @@ fn configured(config: &str) -> String {
 #[test]
 fn each_step_of_coming_up_says_whose_turn_it_is() {
     let says = configured(r#"{"configure":"no"}"#);
-    assert!(says.contains("configure failed (policy-error): bad-input: refused as asked: no. Correct [policies.HOOK] config"), "{says}");
+    assert!(
+        says.contains(
+            "configure failed (policy-error): bad-input: refused as asked: no. Correct [policies.HOOK] config"
+        ),
+        "{says}"
+    );
     for (config, happened) in [
         (r#"{"configure":"trap"}"#, "configure failed (trap)"),
         (r#"{"configure":"hoard"}"#, "configure failed (memory): it asked for "),
@@ -84,10 +99,15 @@ fn each_step_of_coming_up_says_whose_turn_it_is() {
 #[test]
 fn a_configuration_that_does_not_fit_the_schema_is_told_by_place() {
     let dir = tempfile::tempdir().expect("a folder");
-    let vectors = r#"{"sets":[{"config":{"bucket":1,"buckets":-1},"cases":[{"ask":{"hook":"route"},"expect":{"all":true}}]}]}"#;
+    let vectors =
+        r#"{"sets":[{"config":{"bucket":1,"buckets":-1},"cases":[{"ask":{"hook":"route"},"expect":{"all":true}}]}]}"#;
     let file = write(dir.path(), "vectors.json", vectors);
     let says = plugin(&["test", &guest("hash-router"), "--vectors", &file]).found();
-    for part in ["config/buckets: -1 is less than the minimum of 1", "'bucket' was unexpected", "Correct [policies.HOOK] config"] {
+    for part in [
+        "config/buckets: -1 is less than the minimum of 1",
+        "'bucket' was unexpected",
+        "Correct [policies.HOOK] config",
+    ] {
         assert!(says.contains(part), "{says}");
     }
 }
