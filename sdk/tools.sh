@@ -1,10 +1,12 @@
 # Finds the compilers that the SDKs' build commands need; what is missing is installed from PyPI, in a fixed
-# version, into a cache folder of its own. Sourced by sdk/c/build and sdk/go/build.
+# version, into a cache folder of its own. Sourced by the SDKs' build commands.
 
 tools_cache=${TIDEGATE_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/tidegate/tools}
 
 say() { printf '%s: %s\n' "${0##*/sdk/}" "$*" >&2; }
 die() { say "$@"; exit 1; }
+# A tool is not there and cannot be had: another status than that of a policy that does not build.
+unavailable() { say "$@"; exit 69; }
 
 # Prints the folder that holds a package of PyPI, installing it there first: python_package ziglang 0.17.1
 python_package() {

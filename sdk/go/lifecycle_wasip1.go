@@ -8,6 +8,7 @@ import (
 
 //go:wasmexport tidegate:policy/lifecycle@0.1.0#describe
 func exportDescribe() uint32 {
+	defer plugin.Report()
 	abi.Answer()
 	var hooks []uint32
 	for _, hook := range plugin.Hooks {
@@ -38,6 +39,7 @@ func describeHook(hook plugin.Hook) []uint32 {
 
 //go:wasmexport tidegate:policy/lifecycle@0.1.0#configure
 func exportConfigure(at, length uint32) uint32 {
+	defer plugin.Report()
 	config := abi.Text(at, length)
 	abi.Done()
 	err := configure(config)
@@ -50,6 +52,7 @@ func exportConfigure(at, length uint32) uint32 {
 
 //go:wasmexport tidegate:policy/lifecycle@0.1.0#self-test
 func exportSelfTest() uint32 {
+	defer plugin.Report()
 	cases, err := selfTest()
 	abi.Answer()
 	if err != nil {

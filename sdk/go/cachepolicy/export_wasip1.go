@@ -9,6 +9,7 @@ import (
 
 //go:wasmexport tidegate:policy/cache-policy@0.1.0#decide
 func export(tenant, class, op, collection, inputsAt, inputsLength uint32) uint32 {
+	defer plugin.Report()
 	decision, err := decide(lift.Request(tenant, class, op, collection, inputsAt, inputsLength))
 	abi.Answer()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 //go:wasmexport tidegate:policy/classify@0.1.0#classify
 func export(tenant, class, op, collection, inputsAt, inputsLength uint32) uint32 {
+	defer plugin.Report()
 	who, err := classify(lift.Request(tenant, class, op, collection, inputsAt, inputsLength))
 	abi.Answer()
 	if err != nil {

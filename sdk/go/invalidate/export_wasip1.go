@@ -9,6 +9,7 @@ import (
 
 //go:wasmexport tidegate:policy/invalidate@0.1.0#invalidate
 func export(_, _, batchAt, batchLength uint32) uint32 {
+	defer plugin.Report()
 	actions, err := invalidate(changesOf(batchAt, batchLength))
 	abi.Answer()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 //go:wasmexport tidegate:policy/route@0.1.0#route
 func export(tenant, class, op, collection, inputsAt, inputsLength uint32) uint32 {
+	defer plugin.Report()
 	targets, err := route(lift.Request(tenant, class, op, collection, inputsAt, inputsLength))
 	abi.Answer()
 	if err != nil {

@@ -57,7 +57,7 @@ function install(root, folder) {
     fs.rmSync(beside, { recursive: true, force: true });
     console.error(`tidegate-policy: the build tools cannot be installed: ${(error?.message ?? stderr).trim()}
 Give npm access to its registry, or run \`npm install\` in ${SDK} where there is access and copy its node_modules here.`);
-    process.exit(1);
+    process.exit(69);
   }
   try {
     fs.renameSync(beside, folder);

@@ -59,3 +59,29 @@ func Refusal(err error, otherwise Code) *Error {
 	}
 	return &Error{otherwise, err.Error()}
 }
+
+// LogError writes into the gateway's log. Package log sets it: a policy that does not import that package
+// needs no grant for it.
+var LogError func(message string)
+
+// Report logs a panic, and lets it go on: the gateway sees a trap. Deferred by the exported functions.
+func Report() {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	if LogError != nil {
+		LogError("panic: " + text(cause))
+	}
+	panic(cause)
+}
+
+func text(cause any) string {
+	switch cause := cause.(type) {
+	case error:
+		return cause.Error()
+	case string:
+		return cause
+	}
+	return "a value that is neither text nor an error"
+}
