@@ -15,6 +15,7 @@ use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use tidegate_cache::{Cache, EntryKey, Fetched, FillPlan, Served};
 use tidegate_types::{
+    answer::CacheStatus,
     bucket::BucketId,
     collection::CollectionId,
     epoch::{Epoch, Epochs},
@@ -275,4 +276,8 @@ pub fn step(reader: &mut Reader) -> Option<Served> {
 
 pub fn value(served: &Served) -> Option<u32> {
     served.row.as_ref().map(|row| std::str::from_utf8(&row.json).expect("ascii").parse().expect("a number"))
+}
+
+pub fn is_hit(status: CacheStatus) -> bool {
+    matches!(status, CacheStatus::Hit { .. })
 }
