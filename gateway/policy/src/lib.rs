@@ -50,6 +50,7 @@ mod verdict;
 mod version;
 mod watch;
 
+pub use bindings::WIT_VERSION;
 pub use control::{
     DirectorySource,
     follow::Reload,

@@ -7,7 +7,10 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -72,7 +75,12 @@ pub fn collection(name: &str) -> Collection {
 
 /// Answers with the keys and directories it was given, and remembers what moved.
 #[derive(Default)]
-pub struct Keys(pub Vec<PlacedKey>, pub Mutex<Vec<CollectionId>>, pub Mutex<HashMap<String, HashMap<String, String>>>);
+pub struct Keys(
+    pub Vec<PlacedKey>,
+    pub Mutex<Vec<CollectionId>>,
+    pub Mutex<HashMap<String, HashMap<String, String>>>,
+    pub AtomicUsize,
+);
 
 impl PlacementProbe for Keys {
     fn sample(&self) -> BoxFuture<'_, Vec<PlacedKey>> {
@@ -90,6 +98,7 @@ impl DirectorySource for Keys {
         name: &'a str,
         _: &'a DirectorySettings,
     ) -> BoxFuture<'a, Result<HashMap<String, String>, String>> {
+        self.3.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move { self.2.lock().expect("alive").get(name).cloned().ok_or_else(|| "gone".to_owned()) })
     }
 }
@@ -164,7 +173,7 @@ impl Setup {
         let settings = self.settings(folder.path());
         let tenants = self.tenants(&topology);
         let mut registry = Registry::default();
-        let probe = Arc::new(Keys(self.placed, Mutex::default(), Mutex::new(self.directories)));
+        let probe = Arc::new(Keys(self.placed, Mutex::default(), Mutex::new(self.directories), AtomicUsize::new(0)));
         let host = start_for(&settings, tenants.clone(), topology.clone(), probe.clone(), &mut registry)?;
         Ok(Fixture { host, topology, tenants, registry, products: collection("products"), probe, settings, folder })
     }
