@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     /// The epoch in which everything read over it counts.
     pub(crate) epoch: Epoch,
+    /// What it was opened with.
+    pub(crate) statement_timeout: Duration,
     /// Drives the socket; aborting it closes the connection.
     driver: JoinHandle<()>,
     statements: Mutex<Statements>,
@@ -52,13 +54,16 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Connects and verifies. On return the epoch already counts what the connection showed.
+    /// Connects and verifies; `config` asks for the `statement_timeout`. On return the epoch already counts what the connection showed.
     pub(crate) async fn open(
         config: &Config,
+        statement_timeout: Duration,
         shard: &Arc<str>,
         identity: &Identity,
     ) -> Result<(Self, Continuity), StoreError> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, Self::open_untimed(config, shard, identity)).await {
+        match tokio::time::timeout(CONNECT_TIMEOUT, Self::open_untimed(config, statement_timeout, shard, identity))
+            .await
+        {
             Ok(result) => result,
             Err(_) => Err(unavailable(shard, "no answer to a new connection in time")),
         }
@@ -66,6 +71,7 @@ impl Connection {
 
     async fn open_untimed(
         config: &Config,
+        statement_timeout: Duration,
         shard: &Arc<str>,
         identity: &Identity,
     ) -> Result<(Self, Continuity), StoreError> {
@@ -76,7 +82,8 @@ impl Connection {
                 tracing::debug!(shard = %name, error = %describe(&error), "a connection ended");
             }
         });
-        let mut this = Self { client, epoch: identity.epoch(), driver, statements: Mutex::default() };
+        let mut this =
+            Self { client, epoch: identity.epoch(), statement_timeout, driver, statements: Mutex::default() };
         let before = identity.before();
         let (shown, snapshot) = this.look(shard).await?;
         let (epoch, continuity) = identity.observe(shown, snapshot.xmax, before);

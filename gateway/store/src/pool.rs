@@ -2,9 +2,10 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use deadpool::{
     Runtime,
-    managed::{Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, TimeoutType},
+    managed::{Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, TimeoutType, Timeouts},
 };
 use tidegate_types::settings::PoolSettings;
 use tokio::time::Instant;
@@ -54,7 +55,10 @@ impl Class {
 #[derive(Debug)]
 pub(crate) struct Manager {
     link: Arc<Link>,
+    class: Class,
+    /// As the shard's URL has it.
     config: tokio_postgres::Config,
+    settings: Arc<ArcSwap<PoolSettings>>,
 }
 
 impl deadpool::managed::Manager for Manager {
@@ -64,7 +68,9 @@ impl deadpool::managed::Manager for Manager {
     async fn create(&self) -> Result<Connection, StoreError> {
         let link = &self.link;
         let pass = link.gate.enter().await.map_err(|reason| unavailable(&link.name, &reason))?;
-        match Connection::open(&self.config, &link.name, &link.identity).await {
+        let timeout = self.settings.load().statement_timeout;
+        let config = class_config(self.config.clone(), self.class, timeout);
+        match Connection::open(&config, timeout, &link.name, &link.identity).await {
             Ok((connection, continuity)) => {
                 pass.succeeded();
                 link.answered();
@@ -94,6 +100,9 @@ impl deadpool::managed::Manager for Manager {
         if connection.epoch != self.link.identity.epoch() {
             return Err(RecycleError::message("verified in an older epoch"));
         }
+        if connection.statement_timeout != self.settings.load().statement_timeout {
+            return Err(RecycleError::message("opened with another statement_timeout"));
+        }
         Ok(())
     }
 }
@@ -102,7 +111,7 @@ impl deadpool::managed::Manager for Manager {
 #[derive(Debug)]
 pub(crate) struct ClassPool {
     class: Class,
-    settings: PoolSettings,
+    settings: Arc<ArcSwap<PoolSettings>>,
     link: Arc<Link>,
     pool: Pool<Manager>,
     metrics: PoolMetrics,
@@ -116,13 +125,13 @@ impl ClassPool {
         config: &tokio_postgres::Config,
         metrics: PoolMetrics,
     ) -> Result<Self, StoreError> {
-        let config = class_config(config.clone(), class, settings);
-        let pool = Pool::builder(Manager { link: link.clone(), config })
-            .max_size(settings.max.max(1))
+        let max = settings.max.max(1);
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let manager = Manager { link: link.clone(), class, config: config.clone(), settings: settings.clone() };
+        let pool = Pool::builder(manager)
+            .max_size(max)
             // The connection used last has the warmest caches.
             .queue_mode(QueueMode::Lifo)
-            .wait_timeout(Some(settings.wait_timeout))
-            .create_timeout(Some(CREATE_TIMEOUT))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| StoreError::Setup { shard: link.name.clone(), reason: error.to_string().into() })?;
@@ -132,7 +141,9 @@ impl ClassPool {
     /// A verified connection of the current epoch.
     pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease, StoreError> {
         let asked = Instant::now();
-        let got = self.pool.get().await;
+        let wait = self.settings.load().wait_timeout;
+        let timeouts = Timeouts { wait: Some(wait), create: Some(CREATE_TIMEOUT), recycle: None };
+        let got = self.pool.timeout_get(&timeouts).await;
         self.metrics.wait.observe(asked.elapsed().as_secs_f64());
         match got {
             Ok(object) => Ok(Lease { object: Some(object), pool: self.clone() }),
@@ -145,10 +156,18 @@ impl ClassPool {
         }
     }
 
+    /// Changes the pool's sizes and times. Connections beyond the new `max` are closed as they come free; those
+    /// with another `statement_timeout` are replaced before their next use.
+    pub(crate) fn resize(&self, settings: PoolSettings) {
+        self.settings.store(Arc::new(settings));
+        self.pool.resize(settings.max.max(1));
+    }
+
     /// Opens the pool's `min` connections; stops at the first that fails.
     pub(crate) async fn warm(self: &Arc<Self>) {
+        let settings = **self.settings.load();
         let mut leases = Vec::new();
-        while leases.len() < self.settings.min.min(self.settings.max) {
+        while leases.len() < settings.min.min(settings.max) {
             match self.lease().await {
                 Ok(lease) => leases.push(lease),
                 Err(error) => {
@@ -174,15 +193,19 @@ impl ClassPool {
 
 /// The session every connection of a class has, whatever the role's or the database's defaults say:
 /// answers must not depend on them.
-fn class_config(mut config: tokio_postgres::Config, class: Class, settings: PoolSettings) -> tokio_postgres::Config {
+fn class_config(
+    mut config: tokio_postgres::Config,
+    class: Class,
+    statement_timeout: Duration,
+) -> tokio_postgres::Config {
     let read_only = if class == Class::Write { "off" } else { "on" };
     let options = format!(
         "{} -c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=1 -c bytea_output=hex \
          -c default_transaction_isolation=read\\ committed -c default_transaction_read_only={read_only} \
          -c statement_timeout={}ms -c idle_in_transaction_session_timeout={}ms",
         config.get_options().unwrap_or_default(),
-        settings.statement_timeout.as_millis(),
-        (settings.statement_timeout + SILENCE).as_millis() * 2,
+        statement_timeout.as_millis(),
+        (statement_timeout + SILENCE).as_millis() * 2,
     );
     config
         .options(options.trim())
@@ -219,7 +242,7 @@ impl Lease {
         statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, StoreError> {
         let started = Instant::now();
-        let limit = self.pool.settings.statement_timeout + SILENCE;
+        let limit = self.connection().statement_timeout + SILENCE;
         let result = match tokio::time::timeout(limit, statement).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(statement_error(self.shard(), &error)),

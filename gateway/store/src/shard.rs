@@ -114,6 +114,12 @@ impl Shard {
         self.pool(class).lease().await
     }
 
+    pub(crate) fn resize(&self, pools: &PoolsSettings) {
+        for (class, settings) in [(Class::Point, pools.point), (Class::Scan, pools.scan), (Class::Write, pools.write)] {
+            self.pool(class).resize(settings);
+        }
+    }
+
     pub(crate) async fn warm(&self) {
         for class in Class::ALL {
             self.pool(class).warm().await;

@@ -124,6 +124,14 @@ impl Store {
         futures_util::future::join_all(self.shards.iter().map(Shard::warm)).await;
     }
 
+    /// Changes sizes and times of every pool. Nothing under way is disturbed: connections beyond a new `max` are
+    /// closed as they come free.
+    pub fn resize(&self, pools: &PoolsSettings) {
+        for shard in &*self.shards {
+            shard.resize(pools);
+        }
+    }
+
     /// Reads a row by its key, together with the others asked for meanwhile.
     ///
     /// # Errors

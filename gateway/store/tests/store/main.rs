@@ -6,6 +6,7 @@ mod directories;
 mod faults;
 mod images;
 mod lists;
+mod pools;
 mod reads;
 mod world;
 mod writes;
