@@ -1,68 +1,157 @@
 //! Every path of the admin listener.
+//!
+//! | path | methods |
+//! |---|---|
+//! | `/`, `/live`, `/ready`, `/metrics` | GET |
+//! | `/admin/plugins` | GET |
+//! | `/admin/plugins/NAME` | GET, PUT |
+//! | `/admin/plugins/NAME/shadow`, `canary`, `promote`, `rollback` | POST |
+//! | `/admin/shards`, `/admin/pools`, `/admin/config` | GET |
+//! | `/admin/config/reload` | POST |
 
-use http::{Method, StatusCode, request::Parts};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, request::Parts};
+use hyper::body::Body;
 use serde_json::{Value, json};
 
 use crate::{
     access::Access,
+    console,
+    orders::{self, Desk, Move, Verb},
+    origin,
     reply::{self, HTML, METRICS, Refusal, Reply, TEXT, with_body},
     state::{AdminState, Phase, Serving},
 };
 
-const CONSOLE: &str = include_str!("console.html");
-
-/// Answers a request. Never waits: everything shown is already in memory.
-pub(crate) fn answer(state: &AdminState, access: &Access, request: &Parts) -> Reply {
-    routed(state, access, request).unwrap_or_else(Reply::from)
+/// What answers need.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) state: AdminState,
+    pub(crate) access: Access,
+    pub(crate) desk: Desk,
 }
 
-fn routed(state: &AdminState, access: &Access, request: &Parts) -> Result<Reply, Refusal> {
-    let show = match request.uri.path() {
-        "/" => Show::Console,
-        "/live" => Show::Live,
-        "/ready" => Show::Ready,
-        "/metrics" => Show::Metrics,
-        // Before the token is checked, so that nobody learns paths by asking.
-        path if path.starts_with("/admin/") => {
-            access.check(&request.headers)?;
-            match path {
-                "/admin/plugins" => Show::Plugins,
-                "/admin/shards" => Show::Shards,
-                "/admin/pools" => Show::Pools,
-                _ => return Err(Refusal::NotFound),
-            }
-        }
-        _ => return Err(Refusal::NotFound),
-    };
-    if !matches!(request.method, Method::GET | Method::HEAD) {
-        return Err(Refusal::MethodNotAllowed);
+/// Answers a request. Waits for nothing but orders: everything shown is already in memory.
+pub(crate) async fn answer<B>(context: &Context, peer: SocketAddr, request: Request<B>) -> Reply
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (parts, body) = request.into_parts();
+    routed(context, peer, &parts, body).await.unwrap_or_else(Reply::from)
+}
+
+async fn routed<B>(context: &Context, peer: SocketAddr, parts: &Parts, body: B) -> Result<Reply, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let Context { state, access, desk } = context;
+    let path = parts.uri.path();
+    if path.starts_with("/admin/") {
+        // Before the path is looked up, so that nobody learns paths by asking.
+        access.check(&parts.headers)?;
     }
-    show.reply(state)
+    match Asked::of(&parts.method, path)? {
+        Asked::Show(show) => show.reply(context, parts),
+        Asked::Order(verb) => {
+            origin::check(access, &parts.headers)?;
+            let serving = state.serving().ok_or(Refusal::Starting)?;
+            orders::carry_out(verb, (parts, body), peer, desk, &serving.control).await
+        }
+    }
+}
+
+/// What a request asks for.
+enum Asked<'p> {
+    Show(Show<'p>),
+    Order(Verb<'p>),
+}
+
+const READ: &str = "GET, HEAD";
+
+impl<'p> Asked<'p> {
+    fn of(method: &Method, path: &'p str) -> Result<Self, Refusal> {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        let show = match path {
+            "/" => Show::Console,
+            "/live" => Show::Live,
+            "/ready" => Show::Ready,
+            "/metrics" => Show::Metrics,
+            "/admin/plugins" => Show::Plugins,
+            "/admin/shards" => Show::Shards,
+            "/admin/pools" => Show::Pools,
+            "/admin/config" => Show::Config,
+            "/admin/config/reload" => return Self::posted(method, Verb::Reload),
+            _ => {
+                let (name, way) = plugin(path).ok_or(Refusal::NotFound)?;
+                match way {
+                    Some(way) => return Self::posted(method, Verb::Steer(name, way)),
+                    None if method == Method::PUT => return Ok(Self::Order(Verb::Stage(name))),
+                    None if !reads => return Err(Refusal::MethodNotAllowed("GET, HEAD, PUT")),
+                    None => Show::Plugin(name),
+                }
+            }
+        };
+        if reads { Ok(Self::Show(show)) } else { Err(Refusal::MethodNotAllowed(READ)) }
+    }
+
+    fn posted(method: &Method, verb: Verb<'p>) -> Result<Self, Refusal> {
+        if method == Method::POST { Ok(Self::Order(verb)) } else { Err(Refusal::MethodNotAllowed("POST")) }
+    }
+}
+
+/// The plugin, and the step, of a path below `/admin/plugins/`.
+fn plugin(path: &str) -> Option<(&str, Option<Move>)> {
+    let rest = path.strip_prefix("/admin/plugins/")?;
+    let (name, way) = match rest.split_once('/') {
+        None => (rest, None),
+        Some((name, "shadow")) => (name, Some(Move::Shadow)),
+        Some((name, "canary")) => (name, Some(Move::Canary)),
+        Some((name, "promote")) => (name, Some(Move::Promote)),
+        Some((name, "rollback")) => (name, Some(Move::RollBack)),
+        Some(_) => return None,
+    };
+    (!name.is_empty()).then_some((name, way))
 }
 
 /// What a path shows.
 #[derive(Debug, Clone, Copy)]
-enum Show {
+enum Show<'p> {
     Console,
     Live,
     Ready,
     Metrics,
     Plugins,
+    Plugin(&'p str),
     Shards,
     Pools,
+    Config,
 }
 
-impl Show {
-    fn reply(self, state: &AdminState) -> Result<Reply, Refusal> {
+impl Show<'_> {
+    fn reply(self, Context { state, access, .. }: &Context, parts: &Parts) -> Result<Reply, Refusal> {
         let serving = || state.serving().ok_or(Refusal::Starting);
+        let control = || serving().map(|serving| &serving.control);
+        let shown = |value: Value| reply::json(StatusCode::OK, &value);
         match self {
-            Self::Console => Ok(with_body(StatusCode::OK, HTML, CONSOLE)),
+            Self::Console => {
+                // Without a token the page is as open as the paths it shows; with one, browsers cannot send it.
+                let open = access.check(&parts.headers).is_ok();
+                let plugins = state.serving().filter(|_| open).map(|serving| serving.control.plugins());
+                Ok(with_body(StatusCode::OK, HTML, console::page(plugins.as_deref())))
+            }
             Self::Live => Ok(with_body(StatusCode::OK, TEXT, "live\n")),
             Self::Ready => Ok(ready(state.phase())),
             Self::Metrics => metrics(serving()?),
-            Self::Plugins => plugins(serving()?),
-            Self::Shards => reply::json(&json!({ "shards": serving()?.gateway.store().shards() })),
-            Self::Pools => Ok(reply::json(&json!({ "pools": pools(serving()?) }))?),
+            Self::Plugins => {
+                let control = control()?;
+                shown(json!({ "generation": control.generation(), "plugins": control.plugins() }))
+            }
+            Self::Plugin(name) => shown(control()?.plugin(name).ok_or(Refusal::NoSuchPlugin)?),
+            Self::Shards => shown(json!({ "shards": control()?.shards() })),
+            Self::Pools => shown(json!({ "pools": pools(control()?.shards()) })),
+            Self::Config => shown(control()?.settings()),
         }
     }
 }
@@ -80,18 +169,15 @@ fn metrics(serving: &Serving) -> Result<Reply, Refusal> {
     Ok(with_body(StatusCode::OK, METRICS, text))
 }
 
-fn plugins(serving: &Serving) -> Result<Reply, Refusal> {
-    let policies = serving.gateway.policies();
-    reply::json(&json!({ "generation": policies.generation(), "plugins": policies.plugins() }))
-}
-
 /// The pools of every shard in one list, each naming its shard.
-fn pools(serving: &Serving) -> Vec<Value> {
+fn pools(shards: Vec<Value>) -> Vec<Value> {
     let mut all = Vec::new();
-    for shard in serving.gateway.store().shards() {
-        for pool in &shard.pools {
-            let mut entry = json!({ "shard": shard.name });
-            if let (Value::Object(entry), Ok(Value::Object(pool))) = (&mut entry, serde_json::to_value(pool)) {
+    for mut shard in shards {
+        let name = shard["name"].take();
+        let Value::Array(pools) = shard["pools"].take() else { continue };
+        for pool in pools {
+            let mut entry = json!({ "shard": name });
+            if let (Value::Object(entry), Value::Object(pool)) = (&mut entry, pool) {
                 entry.extend(pool);
             }
             all.push(entry);

@@ -11,7 +11,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{access::Access, routes, state::AdminState};
+use crate::{
+    access::Access,
+    orders::Desk,
+    routes::{self, Context},
+    state::AdminState,
+};
 
 /// Probes, scrapers and a few people; a leak of theirs must not become ours.
 const MAX_CONNECTIONS: usize = 256;
@@ -40,8 +45,7 @@ pub enum AdminError {
 pub struct Server {
     listener: TcpListener,
     bound: SocketAddr,
-    access: Access,
-    state: AdminState,
+    context: Context,
 }
 
 impl Server {
@@ -53,7 +57,8 @@ impl Server {
         let failed = |source| AdminError::Bind { address: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, bound, access: Access::of(settings, bound), state })
+        let context = Context { state, access: Access::of(settings, bound), desk: Desk::open() };
+        Ok(Self { listener, bound, context })
     }
 
     /// Where it listens.
@@ -72,8 +77,8 @@ impl Server {
                 accepted = accept(&self.listener, &permits) => accepted,
             };
             match accepted {
-                Ok((stream, permit)) => {
-                    let serve = serve(stream, self.state.clone(), self.access.clone(), shutdown.clone());
+                Ok((stream, peer, permit)) => {
+                    let serve = serve(stream, peer, self.context.clone(), shutdown.clone());
                     connections.spawn(async move {
                         serve.await;
                         drop(permit);
@@ -95,16 +100,15 @@ impl Server {
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
 }
 
-async fn serve(stream: TcpStream, state: AdminState, access: Access, shutdown: CancellationToken) {
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let reply = routes::answer(&state, &access, &request.into_parts().0);
-        async move { Ok::<_, Infallible>(reply) }
+async fn serve(stream: TcpStream, peer: SocketAddr, context: Context, shutdown: CancellationToken) {
+    let service = service_fn(|request: http::Request<Incoming>| async {
+        Ok::<_, Infallible>(routes::answer(&context, peer, request).await)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -6,7 +6,8 @@ use std::sync::{
 };
 
 use prometheus_client::registry::Registry;
-use tidegate_pipeline::Gateway;
+
+use crate::control::Control;
 
 /// Where the process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,10 +43,15 @@ struct Inner {
 }
 
 /// What there is once the process serves.
-#[derive(Debug)]
 pub(crate) struct Serving {
-    pub(crate) gateway: Gateway,
+    pub(crate) control: Arc<dyn Control>,
     pub(crate) registry: Registry,
+}
+
+impl std::fmt::Debug for Serving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serving").finish_non_exhaustive()
+    }
 }
 
 impl AdminState {
@@ -57,8 +63,8 @@ impl AdminState {
 
     /// The catalogs were read and the public listener is bound. Takes the registry, so every metric
     /// must be registered by now.
-    pub fn ready(&self, gateway: Gateway, registry: Registry) {
-        let first = self.0.serving.set(Serving { gateway, registry }).is_ok();
+    pub fn ready(&self, control: Arc<dyn Control>, registry: Registry) {
+        let first = self.0.serving.set(Serving { control, registry }).is_ok();
         debug_assert!(first, "a process becomes ready once");
         self.0.phase.store(1, Ordering::Release);
     }

@@ -1,0 +1,137 @@
+//! What the listener shows and steers. The server implements it over the gateway.
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+/// What an order comes to: its report as JSON, or why nothing changed.
+pub type Outcome = Result<Value, Refused>;
+
+/// The gateway as its operators see it.
+///
+/// What shows something is in memory and does not wait. Orders may take as long as compiling a large
+/// plugin takes; they run to their end whether or not anybody waits for them.
+pub trait Control: Send + Sync + 'static {
+    /// Every shard: an object with `name` and `pools`, each of these with `class`.
+    fn shards(&self) -> Vec<Value>;
+
+    /// The number of the policy set in use.
+    fn generation(&self) -> u64;
+
+    /// Every plugin: an object with `name`.
+    fn plugins(&self) -> Vec<Value>;
+
+    /// One plugin, by the name that the configuration gives it.
+    fn plugin(&self, name: &str) -> Option<Value>;
+
+    /// The settings in effect. Holds no secrets.
+    fn settings(&self) -> Value;
+
+    /// Loads and proves a version, and keeps it ready.
+    fn stage(&self, plugin: String, upload: Upload, order: Order) -> BoxFuture<'static, Outcome>;
+
+    /// Moves a plugin's version a step forward or back.
+    fn steer(&self, plugin: String, step: Step, order: Order) -> BoxFuture<'static, Outcome>;
+
+    /// Reads the configuration again.
+    fn reload(&self, order: Order) -> BoxFuture<'static, Outcome>;
+}
+
+/// A version to be staged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upload {
+    /// The module or component.
+    pub wasm: Bytes,
+    /// Its configuration, an object; `None`: the one of the configuration file.
+    pub config: Option<Value>,
+    /// The signature, as it was sent.
+    pub signature: Option<String>,
+    /// Whether it may be older than the version in use.
+    pub age: Age,
+}
+
+/// Which versions may be staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// None that is older than the one in use.
+    Newer,
+    /// Older ones too (`force=true`).
+    Any,
+}
+
+/// A step of a plugin's version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Ask the staged version beside the one in use, and compare.
+    Shadow,
+    /// Ask it for this part of the tenants.
+    Canary {
+        /// Of a hundred.
+        percent: u8,
+    },
+    /// Take it into use.
+    Promote,
+    /// Use the version before.
+    RollBack,
+}
+
+/// Who gives an order, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// As they call themselves, else their address.
+    pub actor: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// Whether existing rows may be looked for on other shards.
+    pub moves: Moves,
+}
+
+/// Whether existing rows may be looked for on other shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moves {
+    /// An order that would is refused.
+    Refused,
+    /// The operator takes care of the rows (`allow_moves`), and has given a reason.
+    Allowed,
+}
+
+/// Why an order changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refused {
+    /// Decides status and code.
+    pub why: Why,
+    /// What is wrong.
+    pub message: String,
+    /// Everything that is wrong, one a line, where that is more than the message.
+    pub details: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Reasons why an order changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// No hook of the configuration names this plugin.
+    UnknownPlugin,
+    /// There is no staged version to take a step with.
+    NothingStaged,
+    /// There is no version to go back to.
+    NothingBefore,
+    /// The version cannot be used.
+    Refused,
+    /// It would look for existing rows on other shards.
+    Moves,
+    /// Its signature is missing or not one of a trusted key.
+    Signature,
+    /// It is older than the one in use.
+    Downgrade,
+    /// The order itself makes no sense.
+    Invalid,
+    /// What must survive a restart could not be written.
+    Disk,
+    /// The configuration file, or the databases it names, have mistakes.
+    Configuration,
+    /// The gateway is at fault.
+    Internal,
+}
