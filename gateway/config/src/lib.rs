@@ -40,7 +40,7 @@ use std::path::Path;
 use tidegate_types::settings::Settings;
 use toml::de::DeTable;
 
-pub use crate::diff::{Difference, Effect, diff};
+pub use crate::diff::{Difference, Effect, Setting, diff, diff_shown, shown};
 pub use crate::error::{ConfigError, ConfigErrors};
 use crate::{outline::Outline, report::Report, secret::Resolver, section::Section};
 

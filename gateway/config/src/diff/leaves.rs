@@ -74,8 +74,16 @@ impl Leaves {
         to.section("collections", Effect::Live, |to| {
             collections.iter().for_each(|(name, of)| to.table(name, |to| collection(of, to)));
         });
-        let by_path = to.all.iter().enumerate().map(|(position, leaf)| (leaf.path.clone(), position)).collect();
-        Self { all: to.all, by_path }
+        Self::new(to.all)
+    }
+
+    pub(super) fn new(all: Vec<Leaf>) -> Self {
+        let by_path = all.iter().enumerate().map(|(position, leaf)| (leaf.path.clone(), position)).collect();
+        Self { all, by_path }
+    }
+
+    pub(super) fn into_all(self) -> impl Iterator<Item = Leaf> {
+        self.all.into_iter()
     }
 
     /// Every key with what the other settings have in its place; of a table that they lack, only the table.
@@ -253,11 +261,11 @@ fn policies(policies: &PolicySettings, to: &mut Keys) {
         directories,
         record,
     } = policies;
-    // The folder is watched, and the state locked, from start to end.
+    // The folder is watched, the state locked and the recording open from start to end, and the engine is made once.
     to.at_restart("dir", dir.as_ref());
     to.at_restart("state", state.as_ref());
-    to.shown("max_memory", max_memory_bytes);
-    to.shown("call_timeout", call_timeout);
+    to.at_restart("max_memory", Some(max_memory_bytes));
+    to.at_restart("call_timeout", Some(call_timeout));
     to.list("trusted_keys", trusted_keys);
     to.shown("guard_keys", guard_keys);
     let hooks = [("classify", classify), ("route", route), ("cache-policy", cache_policy), ("invalidate", invalidate)];
@@ -276,7 +284,8 @@ fn policies(policies: &PolicySettings, to: &mut Keys) {
         directories.iter().for_each(|(name, of)| to.table(name, |to| directory(of, to)));
     });
     if let Some(RecordSettings { file, max_bytes }) = record {
-        to.table("record", |to| {
+        to.put("record", Value::Table, Effect::Restart);
+        to.below("record", Effect::Restart, |to| {
             to.shown("file", file);
             to.shown("max_bytes", max_bytes);
         });

@@ -2,12 +2,14 @@
 //! can and names what waits for a restart.
 
 mod leaves;
+mod shown;
 
 use std::fmt;
 
 use tidegate_types::settings::Settings;
 
 use self::leaves::{Leaf, Leaves};
+pub use self::shown::{Setting, diff_shown, shown};
 
 /// One setting that is another, came or went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,12 @@ impl Effect {
             Self::Restart => "restart",
         }
     }
+
+    /// The effect of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Live, Self::Restart].into_iter().find(|effect| effect.as_str() == name)
+    }
 }
 
 impl fmt::Display for Difference {
@@ -61,9 +69,12 @@ impl fmt::Display for Difference {
 /// says its default are the same. A table that came or went is one difference.
 #[must_use]
 pub fn diff(old: &Settings, new: &Settings) -> Vec<Difference> {
-    let (old, new) = (Leaves::of(old), Leaves::of(new));
+    between(&Leaves::of(old), &Leaves::of(new))
+}
+
+fn between(old: &Leaves, new: &Leaves) -> Vec<Difference> {
     let mut differences = Vec::new();
-    for (leaf, to) in old.against(&new) {
+    for (leaf, to) in old.against(new) {
         match to {
             None => differences.push(old.whole(leaf, |text| (Some(text), None))),
             Some(to) if to.value == leaf.value => {}
@@ -75,7 +86,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Vec<Difference> {
             }),
         }
     }
-    for (leaf, from) in new.against(&old) {
+    for (leaf, from) in new.against(old) {
         if from.is_none() {
             differences.push(new.whole(leaf, |text| (None, Some(text))));
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{LEAST, parse_with};
-use crate::diff::{Effect, diff};
+use crate::diff::{Effect, diff, diff_shown, shown};
 
 fn lines(old: &str, new: &str) -> Vec<String> {
     let settings = |text: &str| {
@@ -132,4 +132,25 @@ fn names_that_begin_alike_are_not_mixed_up() {
     let (one, two) = ("[collections.x]\ntable = \"x\"\n", "[collections.xy]\ntable = \"xy\"\n");
     let told = between(&format!("{one}{two}"), "");
     assert!(told.len() == 2 && told[1].starts_with("- collections.xy: { table = \"xy\""), "{told:?}");
+}
+
+#[test]
+fn what_is_shown_can_be_compared_without_its_secrets() {
+    let settings = |text: &str| parse_with(text, &[], Path::new("/etc/tidegate")).expect("valid");
+    let text = |url: &str, ttl: &str, salt: &str| {
+        format!(
+            "[shards.x]\nprimary = \"postgres://app:{url}@one/x\"\n[collections.c]\ntable = \"c\"\nttl = \"{ttl}\"\n\
+             [policies]\ndir = \"p\"\n[policies.route]\nplugin = \"r\"\nconfig = {{ salt = \"{salt}\" }}\n\
+             [collections.d]\ntable = \"d\""
+        )
+    };
+    let old = shown(&settings(&text("hunter2", "5s", "pepper")));
+    assert!(!format!("{old:?}").contains("hunter2") && !format!("{old:?}").contains("pepper"), "{old:?}");
+    assert_eq!(diff_shown(&old, &settings(&text("hunter2", "5s", "pepper"))), []);
+    let told =
+        |text: &str| -> Vec<String> { diff_shown(&old, &settings(text)).iter().map(ToString::to_string).collect() };
+    assert_eq!(told(&text("hunter3", "6s", "sugar")), ["~ collections.c.ttl: 5s -> 6s"], "secrets cannot be compared");
+    let less = text("hunter2", "5s", "pepper").replace("[collections.d]\ntable = \"d\"", "");
+    let told = told(&less);
+    assert!(told.len() == 1 && told[0].starts_with("- collections.d: { table = \"d\""), "{told:?}");
 }
