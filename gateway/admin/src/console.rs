@@ -15,18 +15,25 @@ pub(crate) fn page(plugins: Option<&[Value]>) -> String {
 }
 
 fn table(plugins: &[Value]) -> String {
-    let mut html = String::from("<table>\n<tr><th>plugin<th>hooks<th>stage<th>version<th>calls<th>errors\n");
+    let mut html =
+        String::from("<table>\n<tr><th>plugin<th>hooks<th>in use<th>calls<th>errors<th>candidate<th>before\n");
     for plugin in plugins {
-        let cell = |key: &str| escaped(&text(&plugin[key]));
-        let name = cell("name");
+        let name = escaped(&text(&plugin["name"]));
+        let hooks = plugin["active"]["hooks"].as_array().map_or(&[][..], Vec::as_slice);
+        let all = |key: &str| hooks.iter().map(|hook| text(&hook[key])).collect::<Vec<_>>().join(", ");
+        let version = |version: &Value| escaped(&text(&version["version"]));
+        let candidate = match &plugin["candidate"] {
+            Value::Null => "-".to_owned(),
+            candidate => format!("{} ({})", version(candidate), escaped(&text(&candidate["stage"]))),
+        };
         let _ = writeln!(
             html,
-            "<tr><td><a href=\"/admin/plugins/{name}\">{name}</a><td>{}<td>{}<td>{}<td>{}<td>{}",
-            cell("hooks"),
-            cell("stage"),
-            cell("version"),
-            cell("calls"),
-            cell("errors")
+            "<tr><td><a href=\"/admin/plugins/{name}\">{name}</a><td>{}<td>{}<td>{}<td>{}<td>{candidate}<td>{}",
+            escaped(&all("hook")),
+            version(&plugin["active"]),
+            escaped(&all("calls")),
+            escaped(&all("errors")),
+            version(&plugin["previous"]),
         );
     }
     html + "</table>"
@@ -66,8 +73,23 @@ mod tests {
 
     #[test]
     fn what_a_plugin_calls_itself_is_text_and_not_markup() {
-        let page = page(Some(&[json!({ "name": "r", "version": "<script>\"'&", "stage": "active" })]));
+        let page = page(Some(&[json!({ "name": "r", "active": { "version": "<script>\"'&" } })]));
         assert!(page.contains("&lt;script&gt;&quot;&#39;&amp;") && !page.contains("<script"), "{page}");
+    }
+
+    #[test]
+    fn a_plugins_versions_and_their_stage_are_shown() {
+        let hooks = json!([
+            { "hook": "cache-policy", "calls": 7, "errors": { "trap": 1, "deadline": 2 } },
+            { "hook": "invalidate", "calls": 9, "errors": {} },
+        ]);
+        let page = page(Some(&[json!({
+            "name": "r",
+            "active": { "version": "1.0.0", "hooks": hooks },
+            "candidate": { "version": "1.1.0", "stage": "canary" },
+        })]));
+        let row = "<td>cache-policy, invalidate<td>1.0.0<td>7, 9<td>3, 0<td>1.1.0 (canary)<td>-";
+        assert!(page.contains(row), "{page}");
     }
 
     #[test]

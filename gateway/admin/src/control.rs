@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
+use tidegate_types::settings::Moves;
 
 /// What an order comes to: its report as JSON, or why nothing changed.
 pub type Outcome = Result<Value, Refused>;
@@ -53,8 +54,8 @@ pub struct Upload {
 /// Which versions may be staged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Age {
-    /// None that is older than the one in use.
-    Newer,
+    /// None that is older than one in use before.
+    NotOlder,
     /// Older ones too (`force=true`).
     Any,
 }
@@ -82,17 +83,8 @@ pub struct Order {
     pub actor: String,
     /// Why.
     pub reason: Option<String>,
-    /// Whether existing rows may be looked for on other shards.
+    /// Whether existing rows may be looked for on other shards. If so, there is a reason.
     pub moves: Moves,
-}
-
-/// Whether existing rows may be looked for on other shards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moves {
-    /// An order that would is refused.
-    Refused,
-    /// The operator takes care of the rows (`allow_moves`), and has given a reason.
-    Allowed,
 }
 
 /// Why an order changed nothing.

@@ -8,11 +8,12 @@ use hyper::body::Body;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::Value;
+use tidegate_types::settings::Moves;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     body,
-    control::{Age, Control, Moves, Order, Outcome, Step, Upload},
+    control::{Age, Control, Order, Outcome, Step, Upload},
     reply::{self, Refusal, Reply},
 };
 
@@ -185,7 +186,7 @@ struct Parameters {
 
 /// The query of a `PUT`. Unknown parameters are refused: `?forced=true` must not pass for `?force=true`.
 fn parameters(query: &str) -> Result<Parameters, Refusal> {
-    let mut parameters = Parameters { config: None, age: Age::Newer };
+    let mut parameters = Parameters { config: None, age: Age::NotOlder };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         match (name, value) {
@@ -194,7 +195,7 @@ fn parameters(query: &str) -> Result<Parameters, Refusal> {
                 parameters.config = Some(object("?config=", &text)?);
             }
             ("force", "true") => parameters.age = Age::Any,
-            ("force", "false") => parameters.age = Age::Newer,
+            ("force", "false") => parameters.age = Age::NotOlder,
             _ => {
                 let hint = "There are config=JSON (percent-encoded) and force=true.";
                 return Err(Refusal::Order(reply::invalid(
@@ -265,8 +266,11 @@ impl Words {
             Move::Promote => (Step::Promote, Takes::Moves),
             Move::RollBack => (Step::RollBack, Takes::Reason),
         };
-        if matches!(step, Step::Canary { percent } if !(1..=100).contains(&percent)) {
-            return Err(Refusal::Order(reply::invalid("percent is 1 to 100", "To end a canary, roll back.")));
+        if matches!(step, Step::Canary { percent } if !(1..=99).contains(&percent)) {
+            return Err(Refusal::Order(reply::invalid(
+                "percent is 1 to 99",
+                "For everybody, promote it; for nobody, roll back.",
+            )));
         }
         Ok((step, self.into_order(actor, takes)?))
     }

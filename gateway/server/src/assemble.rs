@@ -1,63 +1,68 @@
 //! Settings in, gateway out.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use prometheus_client::registry::Registry;
 use tidegate_cache::Cache;
 use tidegate_pipeline::{Gateway, GatewayParts};
-use tidegate_policy::{DirectorySource, Keeping, Placement, PolicyHost, Setup};
+use tidegate_policy::{Keeping, Placement, PolicyHost, Setup};
 use tidegate_store::Store;
 use tidegate_types::{
     collection::{Collection, Collections},
     epoch::Epochs,
     route::{ShardId, Topology},
-    settings::{DirectorySettings, Settings},
+    settings::Settings,
     tenant::Tenants,
 };
 
-use crate::{catalogs, error::ServerError, probe::Sampler};
+use crate::{catalogs, directories::Directories, error::ServerError, probe::Sampler};
 
 /// A gateway, and the shards that could not be asked for their catalog.
 pub(crate) struct Assembled {
     pub(crate) gateway: Gateway,
+    pub(crate) sampler: Arc<Sampler>,
     pub(crate) unread: Vec<ShardId>,
 }
 
-/// The shards: names, epochs, connections.
+/// The shards: names, epochs, connections; and the cache of what is read from them.
 pub(crate) struct Shards {
     pub(crate) topology: Arc<Topology>,
-    pub(crate) epochs: Epochs,
     pub(crate) store: Store,
+    pub(crate) cache: Cache,
 }
 
 /// Makes the store. Does not connect.
 pub(crate) fn shards(settings: &Settings, registry: &mut Registry) -> Result<Shards, ServerError> {
-    let topology = Arc::new(Topology::new(settings.shards.keys().map(|name| Arc::from(name.as_str()))));
+    let named = settings.shards.iter().map(|(name, shard)| (Arc::from(name.as_str()), shard.region.as_deref()));
+    let topology = Arc::new(Topology::with_regions(named.map(|(name, region)| (name, region.map(Arc::from)))));
     let epochs = Epochs::new(topology.len());
     let store = Store::new(&settings.shards, &settings.pools, topology.clone(), epochs.clone(), registry)?;
-    Ok(Shards { topology, epochs, store })
+    let cache = Cache::new(&settings.cache, topology.len(), epochs, registry);
+    Ok(Shards { topology, store, cache })
 }
 
-/// Loads the policies for these collections.
+/// Samples keys of these collections.
+pub(crate) fn sampler(settings: &Settings, shards: &Shards, collections: &Arc<Collections>) -> Arc<Sampler> {
+    let Shards { topology, store, cache } = shards;
+    let keys = settings.policies.guard_keys;
+    Arc::new(Sampler::new(store.clone(), topology.clone(), cache.clone(), collections.clone(), keys))
+}
+
+/// Loads the policies.
 pub(crate) async fn policies(
     settings: &Settings,
     shards: &Shards,
-    collections: &Arc<Collections>,
+    sampler: Arc<Sampler>,
     keeping: Keeping,
     registry: &mut Registry,
 ) -> Result<PolicyHost, ServerError> {
-    let probe = Arc::new(Sampler {
-        store: shards.store.clone(),
-        topology: shards.topology.clone(),
-        collections: collections.clone(),
-    });
     let topology = shards.topology.clone();
     let setup = Setup {
         settings: &settings.policies,
-        tenants: Arc::new(Tenants::none(&topology)),
+        tenants: Arc::new(Tenants::resolve(&settings.tenants, &topology)?),
+        directories: Arc::new(Directories::new(shards.store.clone(), topology.clone())),
         topology,
-        probe,
-        directories: Arc::new(NoDirectories),
+        probe: sampler,
         keeping,
         registry,
     };
@@ -79,20 +84,17 @@ pub(crate) async fn assemble(settings: &Settings, registry: &mut Registry) -> Re
     let unread = catalogs.unread.into_iter().map(|(shard, _)| shard).collect();
     let collections =
         collections(catalogs::agree(&settings.collections, &catalogs.read).map_err(ServerError::Mismatch)?);
-    let policies = policies(settings, &shards, &collections, Keeping::Kept, registry).await?;
+    let sampler = sampler(settings, &shards, &collections);
+    let policies = policies(settings, &shards, sampler.clone(), Keeping::Kept, registry).await?;
+    warn_of_shared_shards(policies.session().tenants(), &shards.topology);
     shards.store.warm().await;
     if let Placement::Moved { detail, .. } = policies.verify_placement().await {
-        tracing::warn!(
-            detail,
-            "rows are not where routing looks for them: they will not be found by key, and a write may make \
-             them twice. Move them, or change the routing policy"
-        );
+        warn_of_placement(&detail);
     }
-    let cache = Cache::new(&settings.cache, shards.topology.len(), shards.epochs.clone(), registry);
     let metrics = Gateway::metrics(registry);
-    let Shards { topology, store, .. } = shards;
+    let Shards { topology, store, cache } = shards;
     let gateway = Gateway::new(GatewayParts { collections, topology, cache, store, policies, metrics });
-    Ok(Assembled { gateway, unread })
+    Ok(Assembled { gateway, sampler, unread })
 }
 
 /// The served set of these collections.
@@ -100,15 +102,78 @@ pub(crate) fn collections(all: Vec<Collection>) -> Arc<Collections> {
     Arc::new(Collections::new(all.into_iter().map(Arc::new).collect()))
 }
 
-/// No directory can be read yet.
-struct NoDirectories;
+/// Tells that rows are elsewhere than routing looks for them.
+pub(crate) fn warn_of_placement(detail: &str) {
+    tracing::warn!(
+        detail,
+        "rows are not where routing looks for them: they will not be found by key, and a write may make \
+         them twice. Move them, or change the routing policy"
+    );
+}
 
-impl DirectorySource for NoDirectories {
-    fn load<'a>(
-        &'a self,
-        name: &'a str,
-        _: &'a DirectorySettings,
-    ) -> futures_util::future::BoxFuture<'a, Result<std::collections::HashMap<String, String>, String>> {
-        Box::pin(async move { Err(format!("this gateway cannot read the directory {name}")) })
+/// Tells that tenants can see each other's rows.
+pub(crate) fn warn_of_shared_shards(tenants: &Tenants, topology: &Topology) {
+    for Shared { shard, tenants } in shared_shards(tenants, topology) {
+        tracing::warn!(
+            shard,
+            tenants,
+            "tenants share this shard: each of them sees and changes the rows of the others, because rows are not \
+             told apart yet. Give each its own in [tenants.known.NAME] shards"
+        );
+    }
+}
+
+/// A shard that is not one tenant's alone.
+pub(crate) struct Shared {
+    pub(crate) shard: String,
+    /// The first few names.
+    pub(crate) tenants: String,
+}
+
+/// Names shown of the tenants on one shard.
+const NAMES: usize = 5;
+
+/// The shards where more than one tenant may have rows.
+pub(crate) fn shared_shards(tenants: &Tenants, topology: &Topology) -> Vec<Shared> {
+    let mut placed: BTreeMap<ShardId, Vec<&str>> = BTreeMap::new();
+    for tenant in tenants.iter() {
+        for shard in &tenant.placement {
+            placed.entry(*shard).or_default().push(&tenant.name);
+        }
+    }
+    let shared = placed.into_iter().filter(|(_, names)| names.len() > 1).map(|(shard, names)| {
+        let more = names.len().saturating_sub(NAMES);
+        let mut tenants = names[..names.len().min(NAMES)].join(", ");
+        if more > 0 {
+            tenants.push_str(&format!(" and {more} more"));
+        }
+        Shared { shard: topology.name(shard).to_owned(), tenants }
+    });
+    shared.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_types::settings::{TenantSettings, TenantsSettings};
+
+    use super::*;
+
+    #[test]
+    fn shards_of_several_tenants_are_named_with_them() {
+        let topology = Topology::new(["a", "b", "c"].map(Arc::from));
+        let tenant = |name: &str, shards: &[&str]| {
+            let shards = shards.iter().map(|shard| (*shard).to_owned()).collect();
+            (name.to_owned(), TenantSettings { class: "free".to_owned(), shards, residency: Vec::new() })
+        };
+        let known = |all: Vec<(String, TenantSettings)>| {
+            let settings = TenantsSettings { classes: vec!["free".to_owned()], known: all.into_iter().collect() };
+            let tenants = Tenants::resolve(&settings, &topology).expect("placed");
+            shared_shards(&tenants, &topology).into_iter().map(|s| (s.shard, s.tenants)).collect::<Vec<_>>()
+        };
+        assert_eq!(known(vec![tenant("acme", &["a"]), tenant("globex", &["b", "c"])]), []);
+        let told = known(vec![tenant("acme", &["a"]), tenant("globex", &[])]);
+        assert_eq!(told, [("a".to_owned(), "acme, globex".to_owned())]);
+        let many = known((1..=7).map(|n| tenant(&format!("t{n}"), &["b"])).collect());
+        assert_eq!(many, [("b".to_owned(), "t1, t2, t3, t4, t5 and 2 more".to_owned())]);
     }
 }

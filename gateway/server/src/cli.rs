@@ -58,6 +58,12 @@ pub struct CheckArgs {
     /// The configuration.
     #[arg(long, short, value_name = "FILE", default_value = "tidegate.toml")]
     pub config: PathBuf,
+    /// Also tell what it would change: of this file, or without one of the running gateway.
+    #[arg(long, value_name = "OLD", num_args = 0..=1)]
+    pub diff: Option<Option<PathBuf>>,
+    /// The running gateway's admin listener [default: the one of the configuration].
+    #[arg(long, value_name = "URL", requires = "diff")]
+    pub admin: Option<String>,
 }
 
 /// `tidegate init`

@@ -7,6 +7,7 @@ use tidegate_config::ConfigErrors;
 use tidegate_policy::PolicyError;
 use tidegate_postgres::PgError;
 use tidegate_store::{StoreError, catalog::Mismatch};
+use tidegate_types::tenant::TenantError;
 
 /// A command's failure.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,9 @@ pub enum ServerError {
     /// Configuration and catalogs, or catalogs among themselves, disagree.
     #[error("the databases do not fit the configuration (tidegate check tells all there is):{}", lines(.0))]
     Mismatch(Vec<Mismatch>),
+    /// A tenant cannot be placed.
+    #[error("{0}. Correct [tenants.known] or [shards]")]
+    Tenants(#[from] TenantError),
     /// A policy cannot be used.
     #[error("{0}")]
     Policy(#[from] PolicyError),
@@ -80,6 +84,6 @@ impl ServerError {
 }
 
 /// Each on a line of its own, indented.
-fn lines<T: std::fmt::Display>(items: &[T]) -> String {
+pub(crate) fn lines<T: std::fmt::Display>(items: &[T]) -> String {
     items.iter().map(|item| format!("\n  {item}")).collect()
 }

@@ -4,8 +4,9 @@
 //! - [`cli`]: the arguments
 //! - `logging`: where log lines go and how they look
 //! - `serve`: `tidegate serve`: listeners, signals, drain
-//! - `assemble`: settings in, gateway out; `catalogs` and `probe` ask the shards, `late` asks those
-//!   that were down again
+//! - `assemble`: settings in, gateway out; `catalogs`, `probe` and `directories` ask the shards, `late` asks
+//!   those that were down again
+//! - `reload`: another configuration while it serves; `operator`: what the admin listener shows and steers
 //! - `check`: `tidegate check`
 //! - `init`: `tidegate init`
 //! - `demo`: `tidegate demo`
@@ -16,12 +17,15 @@ mod catalogs;
 mod check;
 pub mod cli;
 mod demo;
+mod directories;
 pub mod error;
 mod init;
 mod late;
 mod logging;
 mod metrics;
+mod operator;
 mod probe;
+mod reload;
 mod serve;
 mod signals;
 

@@ -1,8 +1,13 @@
 //! Samples existing keys, so that no routing policy moves rows by looking for them elsewhere.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use arc_swap::ArcSwap;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
+use tidegate_cache::Cache;
 use tidegate_policy::{PlacedKey, PlacementProbe};
 use tidegate_store::Store;
 use tidegate_types::{
@@ -10,26 +15,64 @@ use tidegate_types::{
     route::{ShardId, Topology},
 };
 
-/// Keys asked of each collection on each shard: enough to catch a policy that moves one key in fifty,
-/// few enough to ask at every swap.
-const SAMPLE: usize = 200;
+/// Keys held at once, of all collections and shards together: about 100 MB.
+const MOST_KEYS: usize = 1_000_000;
+/// Keys asked of each collection on each shard, however many of these there are.
+const LEAST_KEYS: usize = 20;
+/// When this much time has passed, no further collection is asked for. What is under way ends by the scan pool's
+/// `statement_timeout`.
+const TIME: Duration = Duration::from_secs(30);
 
 /// Asks the shards themselves where rows are.
 pub(crate) struct Sampler {
-    pub(crate) store: Store,
-    pub(crate) topology: Arc<Topology>,
-    pub(crate) collections: Arc<Collections>,
+    store: Store,
+    topology: Arc<Topology>,
+    cache: Cache,
+    /// Replaced with the configuration.
+    asked: ArcSwap<Asked>,
+}
+
+/// What is asked for.
+struct Asked {
+    collections: Arc<Collections>,
+    /// Of each collection on each shard.
+    keys: usize,
 }
 
 impl Sampler {
+    /// Asks for `keys` of each of these collections on each shard.
+    pub(crate) fn new(
+        store: Store,
+        topology: Arc<Topology>,
+        cache: Cache,
+        collections: Arc<Collections>,
+        keys: usize,
+    ) -> Self {
+        Self { store, topology, cache, asked: ArcSwap::from_pointee(Asked { collections, keys }) }
+    }
+
+    /// Asks for others from now on.
+    pub(crate) fn ask_for(&self, collections: Arc<Collections>, keys: usize) {
+        self.asked.store(Arc::new(Asked { collections, keys }));
+    }
+
     /// Collections one after the other: a sample must not take the scan pool from lists.
-    async fn sample_shard(&self, shard: ShardId) -> Vec<PlacedKey> {
-        let mut keys = Vec::new();
-        for collection in self.collections.iter() {
+    async fn sample_shard(&self, shard: ShardId, asked: &Asked, keys: usize) -> Vec<PlacedKey> {
+        let began = Instant::now();
+        let mut placed = Vec::new();
+        for collection in asked.collections.iter() {
+            if began.elapsed() > TIME {
+                tracing::warn!(
+                    shard = self.topology.name(shard),
+                    collection = &*collection.name,
+                    "the shard is slow: routing is not checked against the rows of this and later collections"
+                );
+                break;
+            }
             let place =
                 |key| PlacedKey { collection: collection.clone(), shard, shard_key: collection.shard_key_text(&key) };
-            match self.store.sample_keys(shard, collection, SAMPLE).await {
-                Ok(sample) => keys.extend(sample.into_iter().map(place)),
+            match self.store.sample_keys(shard, collection, keys).await {
+                Ok(sample) => placed.extend(sample.into_iter().map(place)),
                 Err(error) => {
                     tracing::warn!(shard = self.topology.name(shard), collection = &*collection.name, %error,
                         "no keys sampled: routing is not checked against all of this shard's rows");
@@ -40,15 +83,41 @@ impl Sampler {
                 }
             }
         }
-        keys
+        placed
     }
 }
 
 impl PlacementProbe for Sampler {
-    fn moved(&self, _: &[CollectionId]) {}
-
     fn sample(&self) -> BoxFuture<'_, Vec<PlacedKey>> {
-        let shards = self.topology.all().into_iter().map(|shard| self.sample_shard(shard));
-        join_all(shards).map(|keys| keys.into_iter().flatten().collect()).boxed()
+        let asked = self.asked.load_full();
+        let keys = share(asked.keys, asked.collections.iter().len(), self.topology.len());
+        async move {
+            let shards = self.topology.all().into_iter().map(|shard| self.sample_shard(shard, &asked, keys));
+            join_all(shards).await.into_iter().flatten().collect()
+        }
+        .boxed()
+    }
+
+    fn moved(&self, collections: &[CollectionId]) {
+        tidegate_pipeline::void_collections(&self.cache, collections);
+    }
+}
+
+/// Keys of each collection on each shard, so that all of them together stay within what is held at once.
+fn share(wanted: usize, collections: usize, shards: usize) -> usize {
+    wanted.min((MOST_KEYS / (collections * shards).max(1)).max(LEAST_KEYS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn many_collections_on_many_shards_share_what_can_be_held() {
+        assert_eq!(share(10_000, 5, 4), 10_000);
+        assert_eq!(share(10_000, 50, 8), 2_500);
+        assert_eq!(share(10_000, 1_000, 256), 20);
+        assert_eq!(share(5, 1_000, 256), 5);
+        assert_eq!(share(10_000, 0, 1), 10_000);
     }
 }

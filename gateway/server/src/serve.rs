@@ -1,6 +1,6 @@
 //! `tidegate serve`: listeners, signals, drain.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use prometheus_client::registry::Registry;
 use tidegate_admin::AdminState;
@@ -13,8 +13,9 @@ use crate::{
     assemble::{Assembled, assemble},
     cli::ServeArgs,
     error::ServerError,
-    late,
-    signals::Signals,
+    operator::Operator,
+    reload::Reloader,
+    signals::{Signals, Wish},
 };
 
 /// Runs the command.
@@ -22,8 +23,8 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<(), ServerError> {
     let settings = tidegate_config::load(&args.config)?;
     let mut signals = Signals::of_service()?;
     let running = tokio::select! {
-        running = Running::start(&settings) => running?,
-        signal = signals.next() => {
+        running = Running::start(&settings, &args.config) => running?,
+        signal = signals.stop() => {
             tracing::info!(signal, "stopped while starting");
             return Ok(());
         }
@@ -37,6 +38,7 @@ pub(crate) struct Running {
     admin: SocketAddr,
     state: AdminState,
     settings: HttpSettings,
+    reloader: Arc<Reloader>,
     /// Cancelled first: the public listener waits for `drain_delay`, stops accepting, and finishes
     /// what is in flight.
     stop_http: CancellationToken,
@@ -48,8 +50,8 @@ pub(crate) struct Running {
 
 impl Running {
     /// Binds the listeners, reads the catalogs, serves. The operator's listener answers from the
-    /// beginning.
-    pub(crate) async fn start(settings: &Settings) -> Result<Self, ServerError> {
+    /// beginning. `file` is where the settings are from.
+    pub(crate) async fn start(settings: &Settings, file: &Path) -> Result<Self, ServerError> {
         let state = AdminState::starting();
         let admin = tidegate_admin::Server::bind(&settings.admin, state.clone()).await?;
         let admin_address = admin.local_addr();
@@ -59,7 +61,7 @@ impl Running {
         let administering = tokio::spawn(admin.run(stop_rest.clone()));
 
         let mut registry = Registry::default();
-        let Assembled { gateway, unread } = assemble(settings, &mut registry).await?;
+        let Assembled { gateway, sampler, unread } = assemble(settings, &mut registry).await?;
         let http = tidegate_http::Server::bind(&settings.http, gateway.clone(), Drain::new(), &mut registry)?;
         let http_address = http.local_addr();
         let stop_http = CancellationToken::new();
@@ -67,8 +69,11 @@ impl Running {
         let policies = gateway.policies().clone();
         let watch = stop_rest.clone();
         tokio::spawn(async move { policies.watch(watch).await });
-        tokio::spawn(late::compare(gateway.clone(), settings.clone(), unread, stop_rest.clone()));
-        state.ready(gateway, registry);
+        let all = settings.clone();
+        let reloader = Reloader::new(file.to_owned(), all, gateway.clone(), sampler, stop_rest.clone());
+        let reloader = Arc::new(reloader);
+        reloader.compare_later(unread).await;
+        state.ready(Arc::new(Operator { gateway, reloader: reloader.clone() }), registry);
         tracing::info!(http = %http_address, admin = %admin_address, "listening");
         guard.disarm();
         Ok(Self {
@@ -76,6 +81,7 @@ impl Running {
             admin: admin_address,
             state,
             settings: settings.http.clone(),
+            reloader,
             stop_http,
             serving,
             stop_rest,
@@ -95,7 +101,13 @@ impl Running {
 
     /// Serves until a signal, then drains. A second signal ends the process at once.
     pub(crate) async fn until(self, signals: &mut Signals) -> Result<(), ServerError> {
-        let signal = signals.next().await;
+        let signal = loop {
+            match signals.next().await {
+                Wish::Stop(signal) => break signal,
+                // In a task of its own: a signal to end must not wait for it.
+                Wish::Reload => drop(tokio::spawn(reload(self.reloader.clone()))),
+            }
+        };
         tracing::info!(
             signal,
             drain_delay_ms = millis(self.settings.drain_delay),
@@ -107,7 +119,7 @@ impl Running {
                 tracing::info!("stopped");
                 Ok(())
             }
-            signal = signals.next() => {
+            signal = signals.stop() => {
                 tracing::warn!(signal, "a second signal: stopping at once");
                 std::process::exit(130)
             }
@@ -121,6 +133,19 @@ impl Running {
         ended("the public listener", self.serving).await;
         self.stop_rest.cancel();
         ended("the admin listener", self.administering).await;
+    }
+}
+
+/// On SIGHUP.
+async fn reload(reloader: Arc<Reloader>) {
+    match reloader.reload().await {
+        Ok(reloaded) => {
+            reloaded.log();
+            tracing::info!(target: "audit", action = "reload", actor = "SIGHUP", "order carried out");
+        }
+        Err(error) => {
+            tracing::error!(target: "audit", action = "reload", actor = "SIGHUP", why = %error, "order refused");
+        }
     }
 }
 

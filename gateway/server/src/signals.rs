@@ -1,43 +1,62 @@
-//! SIGTERM and SIGINT: the first asks to drain, the second ends the process.
+//! SIGTERM and SIGINT: the first asks to drain, the second ends the process. SIGHUP asks a service to read its
+//! configuration again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::ServerError;
 
-/// The signals that ask the process to end, from the moment this is made.
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// To end. With the signal's name.
+    Stop(&'static str),
+    /// To read the configuration again.
+    Reload,
+}
+
+/// The signals that ask the process for something, from the moment this is made.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Option<Signal>,
+    hangup: Signal,
+    on_hangup: Wish,
 }
 
 impl Signals {
-    /// Of a service: SIGHUP is left as it is, so that `nohup` works.
+    /// Of a service.
     pub(crate) fn of_service() -> Result<Self, ServerError> {
+        Self::with(Wish::Reload)
+    }
+
+    /// Of a command that lives in a terminal: closing it asks to end.
+    pub(crate) fn of_terminal() -> Result<Self, ServerError> {
+        Self::with(Wish::Stop("SIGHUP"))
+    }
+
+    fn with(on_hangup: Wish) -> Result<Self, ServerError> {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
-            hangup: None,
+            hangup: listen(SignalKind::hangup())?,
+            on_hangup,
         })
     }
 
-    /// Of a command that lives in a terminal: closing it asks to end, too.
-    pub(crate) fn of_terminal() -> Result<Self, ServerError> {
-        Ok(Self { hangup: Some(listen(SignalKind::hangup())?), ..Self::of_service()? })
+    /// What the next one asks for.
+    pub(crate) async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Wish::Stop("SIGINT"),
+            _ = self.hangup.recv() => self.on_hangup,
+        }
     }
 
-    /// The next one's name.
-    pub(crate) async fn next(&mut self) -> &'static str {
-        let hangup = async {
-            match &mut self.hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
+    /// The name of the next one that asks to end.
+    pub(crate) async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Wish::Stop(signal) = self.next().await {
+                return signal;
             }
-        };
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = hangup => "SIGHUP",
         }
     }
 }

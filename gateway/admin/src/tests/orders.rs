@@ -1,16 +1,17 @@
 //! Orders: what they say, who may give them, and what becomes of them.
 
 use bytes::Bytes;
+use tidegate_types::settings::Moves;
 
 use super::*;
-use crate::control::{Age, Moves};
+use crate::control::Age;
 
 fn order(reason: Option<&str>, moves: Moves) -> Order {
     Order { actor: "127.0.0.1".to_owned(), reason: reason.map(str::to_owned), moves }
 }
 
 fn upload(wasm: &'static [u8]) -> Upload {
-    Upload { wasm: Bytes::from_static(wasm), config: None, signature: None, age: Age::Newer }
+    Upload { wasm: Bytes::from_static(wasm), config: None, signature: None, age: Age::NotOlder }
 }
 
 #[tokio::test]
@@ -94,8 +95,8 @@ async fn an_order_that_makes_no_sense_is_not_given() {
         ("promote", "{\"allow_moves\":true,\"reason\":\"  \"}", "needs a reason"),
         ("rollback", "{\"allow_moves\":true,\"reason\":\"x\"}", "canary and promote only"),
         ("promote", "{\"percent\":3}", "canary only"),
-        ("canary", "{\"percent\":0}", "1 to 100"),
-        ("canary", "{\"percent\":101}", "1 to 100"),
+        ("canary", "{\"percent\":0}", "1 to 99"),
+        ("canary", "{\"percent\":100}", "1 to 99"),
         ("canary", "{\"percent\":1000}", "cannot be taken"),
         ("canary", "{\"percents\":3}", "unknown field"),
         ("shadow", "[]", "cannot be taken"),

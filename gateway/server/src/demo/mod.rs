@@ -45,7 +45,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Result<(), ServerError> {
     // Dropping what is prepared stops what was started.
     let prepared = tokio::select! {
         prepared = Box::pin(prepare(args)) => Some(prepared?),
-        _ = signals.next() => None,
+        _ = signals.stop() => None,
     };
     let Some((demo, running)) = prepared else {
         eprintln!("Stopped.");
@@ -82,7 +82,7 @@ async fn prepare(args: &DemoArgs) -> Result<(Demo, Running), ServerError> {
     demo.folder.write_policies()?;
     let config = demo.folder.write_config(args, &demo.clusters)?;
     let settings = tidegate_config::load(&config)?;
-    let running = Running::start(&settings).await;
+    let running = Running::start(&settings, &config).await;
     bar.finish_and_clear();
     Ok((demo, running?))
 }

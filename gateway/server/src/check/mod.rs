@@ -1,10 +1,18 @@
 //! `tidegate check`: says what is wrong and how to mend it, and everything that is right too, so
 //! that nobody wonders whether it was looked at.
+//!
+//! # Layout
+//! - `policies`: plugins and tenants
+//! - `changes`: `--diff`: what the file would change; `asked` asks a running gateway for its settings
+
+mod asked;
+mod changes;
+mod policies;
 
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
-use tidegate_policy::{Keeping, Placement, PluginReport, PolicyHost};
+use tidegate_policy::{Placement, PolicyHost};
 use tidegate_store::catalog::ShardCatalog;
 use tidegate_types::{
     collection::{Collection, Collections, WriteReach},
@@ -60,10 +68,14 @@ pub(crate) async fn run(args: &CheckArgs) -> Result<Outcome, ServerError> {
     println!("collections");
     let collections = check_collections(&mut findings, &settings, &catalogs.read);
     println!("policies");
-    let policies = check_policies(&mut findings, &settings, &shards, &collections, &mut registry).await;
+    let policies = policies::check(&mut findings, &settings, &shards, &collections).await;
     if let Some(policies) = policies.filter(|_| !catalogs.read.is_empty() && collections.iter().len() > 0) {
         println!("placement");
         check_placement(&mut findings, &policies).await;
+    }
+    if let Some(old) = &args.diff {
+        println!("changes");
+        changes::check(&mut findings, &settings, old.as_deref(), args.admin.as_deref()).await;
     }
     match findings.problems {
         0 => println!("\nReady to serve."),
@@ -123,36 +135,6 @@ fn describe(collection: &Collection) -> String {
         collection.columns.len(),
         collection.mode.as_str()
     )
-}
-
-async fn check_policies(
-    findings: &mut Findings,
-    settings: &Settings,
-    shards: &Shards,
-    collections: &Arc<Collections>,
-    registry: &mut Registry,
-) -> Option<PolicyHost> {
-    match assemble::policies(settings, shards, collections, Keeping::Nothing, registry).await {
-        Ok(policies) => {
-            for plugin in policies.plugins() {
-                findings.fine(&describe_plugin(&plugin));
-            }
-            Some(policies)
-        }
-        Err(error) => {
-            findings.problem(&error.to_string());
-            None
-        }
-    }
-}
-
-fn describe_plugin(plugin: &PluginReport) -> String {
-    let hooks: Vec<&str> = plugin.active.hooks.iter().map(|hook| hook.hook.as_str()).collect();
-    let hooks = hooks.join(", ");
-    match plugin.active.digest.get(..12) {
-        Some(digest) => format!("{hooks}: {} {} (sha256 {digest}...)", plugin.name, plugin.active.version),
-        None => format!("{hooks}: {}", plugin.name),
-    }
 }
 
 /// Whether rows are where routing looks for them.
