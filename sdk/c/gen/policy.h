@@ -197,9 +197,9 @@ typedef struct exports_tidegate_policy_cache_policy_decision_t {
   // Positions of declared inputs that the answer differs by: each combination of their values
   // is kept apart. Header fields among them appear in the response's `Vary`.
   policy_list_u32_t   vary;
-  // Names by which the `invalidate` hook can purge the answer: at most 32 of at most 128 bytes,
-  // the rest is dropped and counted. They are the tenant's own: equal names of two tenants are
-  // two tags.
+  // Names by which the `invalidate` hook can purge the answer: at most 32 of at most 128 bytes. An
+  // answer with more is not kept, since it could not be purged by all of them. They are the tenant's
+  // own: equal names of two tenants are two tags.
   policy_list_string_t   tags;
 } exports_tidegate_policy_cache_policy_decision_t;
 
