@@ -54,7 +54,8 @@ pub use bindings::WIT_VERSION;
 pub use control::{
     DirectorySource,
     follow::Reload,
-    orders::{Age, ControlError, ControlErrorKind, Order, Upload},
+    orders::{Age, Order, Upload},
+    refused::{ControlError, ControlErrorKind},
     report::{PluginReport, PluginState},
 };
 pub use error::PolicyError;

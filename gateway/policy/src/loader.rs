@@ -258,12 +258,7 @@ impl Loader {
     ///
     /// # Errors
     /// What it failed in.
-    pub fn rehearse(
-        &self,
-        compiled: &Compiled,
-        blueprint: &Blueprint,
-        config: &serde_json::Value,
-    ) -> Step<Described> {
+    pub fn rehearse(&self, compiled: &Compiled, blueprint: &Blueprint, config: &serde_json::Value) -> Step<Described> {
         let (mut instance, (mut description, hooks)) = self.describe(compiled, blueprint)?;
         let empty = serde_json::Value::Object(serde_json::Map::new());
         check_config(&description.schema, if config.is_null() { &empty } else { config })?;
@@ -278,11 +273,7 @@ impl Loader {
     ///
     /// # Errors
     /// What it failed in.
-    pub fn describe(
-        &self,
-        compiled: &Compiled,
-        blueprint: &Blueprint,
-    ) -> Step<(Instance, Described)> {
+    pub fn describe(&self, compiled: &Compiled, blueprint: &Blueprint) -> Step<(Instance, Described)> {
         let mut instance = Instance::create(blueprint, LOAD_BUDGET).map_err(failed_in("instantiation"))?;
         let initial_memory = instance.memory() as u64;
         let manifest = instance.describe(LOAD_BUDGET).map_err(failed_in("describe"))?;

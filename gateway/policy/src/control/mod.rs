@@ -4,8 +4,8 @@
 //! - `book`: what there is of each plugin, and making a [`crate::set::PolicySet`] of it
 //! - `arrive`: from bytes or a file to a version that may be used
 //! - `start`: what is used first
-//! - `orders`: stage, shadow, canary, promote, rollback
-//! - `follow`: files replaced, directories changed, versions that misbehave
+//! - `orders`: stage, shadow, canary, promote, rollback; [`refused`]: why not
+//! - `follow`: files replaced; `renew`: directories changed; `supervise`: versions that misbehave
 //! - [`report`]: what operators see
 //!
 //! # Turns
@@ -16,8 +16,11 @@ pub(crate) mod arrive;
 pub(crate) mod book;
 pub(crate) mod follow;
 pub(crate) mod orders;
+pub mod refused;
+pub(crate) mod renew;
 pub mod report;
 pub(crate) mod start;
+pub(crate) mod supervise;
 
 use std::{collections::HashMap, sync::Arc};
 

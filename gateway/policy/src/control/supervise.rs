@@ -1,0 +1,148 @@
+//! Versions that misbehave are taken out of use.
+
+use std::{sync::Arc, time::Duration};
+
+use tidegate_types::settings::{FallBackSettings, Moves};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Control,
+    book::{Book, Plugin},
+    orders::Order,
+};
+use crate::{
+    stats::{Mark, Window},
+    vault::{Action, Stage},
+    version::Version,
+};
+
+/// How often misbehaviour is looked for.
+pub const SUPERVISE_EVERY: Duration = Duration::from_millis(250);
+/// How long a version's counts are added up before they are judged anew.
+const WINDOW: Duration = Duration::from_secs(30);
+
+impl Control {
+    /// Takes versions out of use that misbehave, until `shutdown`.
+    pub async fn supervise(&self, shutdown: CancellationToken) {
+        let mut ticks = interval(SUPERVISE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut window = Instant::now();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let renew = window.elapsed() >= WINDOW;
+            if renew {
+                window = Instant::now();
+            }
+            self.judge(renew).await;
+        }
+    }
+
+    /// Looks at every canary and at every version that could be gone back from.
+    pub async fn judge(&self, renew: bool) {
+        let bounds = self.settings.load().fall_back;
+        let suspicion = |book: &Book| {
+            book.plugins
+                .values()
+                .any(|plugin| canary_fault(plugin, &bounds).or(active_fault(plugin, &bounds)).is_some())
+        };
+        if suspicion(&self.book.lock()) {
+            let _turn = self.turn.lock().await;
+            self.fall_back(&bounds);
+        } else if renew {
+            let mut book = self.book.lock();
+            for plugin in book.plugins.values_mut() {
+                plugin.watched = plugin.previous.as_ref().map(|_| plugin.active.marks());
+                if let Some(candidate) = &mut plugin.candidate {
+                    candidate.marks = candidate.loaded.marks().into_iter().zip(plugin.active.marks()).collect();
+                }
+            }
+        }
+    }
+
+    fn fall_back(&self, bounds: &FallBackSettings) {
+        let mut book = self.book.lock();
+        let names: Vec<Arc<str>> = book.plugins.keys().cloned().collect();
+        for name in names {
+            let Some(plugin) = book.plugins.get_mut(&name) else { continue };
+            if let Some(fault) = canary_fault(plugin, bounds) {
+                let Some(candidate) = &mut plugin.candidate else { continue };
+                candidate.stage = Stage::Staged;
+                candidate.marks.clear();
+                let loaded = candidate.loaded.clone();
+                self.note(&name, Action::FallBack, &loaded, &by_itself(&fault), "the canary is at rest again");
+                self.announce(&name, &fault, "canary");
+                self.publish(&mut book);
+            } else if let Some(fault) = active_fault(plugin, bounds) {
+                let Some(previous) = plugin.previous.take() else { continue };
+                self.note(&name, Action::FallBack, &previous, &by_itself(&fault), "the version before is in use again");
+                self.announce(&name, &fault, "active");
+                self.activate(&mut book, &name, previous);
+                if let Some(plugin) = book.plugins.get_mut(&name) {
+                    // Not back to what just failed.
+                    plugin.previous = None;
+                    plugin.watched = None;
+                }
+            }
+        }
+        if let Err(error) = self.save(&book) {
+            tracing::error!(%error, "the fall back is not on disk");
+        }
+    }
+
+    fn announce(&self, plugin: &str, fault: &str, stage: &str) {
+        self.metrics.fell_back();
+        tracing::error!(plugin, stage, fault, "policy version taken out of use by itself");
+    }
+}
+
+fn by_itself(fault: &str) -> Order {
+    Order { actor: "the gateway".into(), reason: Some(fault.to_owned()), moves: Moves::Refused }
+}
+
+/// What a canary did wrong, compared with the version in use on the same traffic.
+fn canary_fault(plugin: &Plugin, bounds: &FallBackSettings) -> Option<String> {
+    let candidate = plugin.candidate.as_ref().filter(|candidate| matches!(candidate.stage, Stage::Canary { .. }))?;
+    let versions = candidate.loaded.versions.iter().zip(&plugin.active.versions).zip(&candidate.marks);
+    versions.into_iter().find_map(|((version, active), (mark, active_mark))| {
+        fault(version, version.stats.since(mark), rate(active.stats.since(active_mark)), bounds)
+    })
+}
+
+/// What the version in use did wrong, compared with the one before it.
+fn active_fault(plugin: &Plugin, bounds: &FallBackSettings) -> Option<String> {
+    let previous = plugin.previous.as_ref()?;
+    let versions = plugin.active.versions.iter().zip(&previous.versions).zip(plugin.watched.as_ref()?);
+    versions.into_iter().find_map(|((version, previous), mark)| {
+        let before = rate(previous.stats.since(&Mark::default()));
+        fault(version, version.stats.since(mark), before, bounds)
+    })
+}
+
+fn rate(window: Window) -> f64 {
+    if window.calls == 0 { 0.0 } else { window.failed as f64 / window.calls as f64 }
+}
+
+/// Failures count when there are more than the bound and clearly more than the other version has on its
+/// traffic: otherwise anyone could undo a promotion by sending requests that every version refuses.
+fn fault(version: &Version, window: Window, other: f64, bounds: &FallBackSettings) -> Option<String> {
+    if window.calls < bounds.min_calls {
+        return None;
+    }
+    let hook = version.hook.as_str();
+    let failed = rate(window);
+    if failed > bounds.max_error_rate.max(other * 2.0) {
+        let (percent, bound) = (failed * 100.0, bounds.max_error_rate * 100.0);
+        return Some(format!("{hook}: {percent:.1} % of {} calls failed, allowed are {bound:.1} %", window.calls));
+    }
+    match window.p99 {
+        Some(p99) if p99 > bounds.max_p99 => Some(format!(
+            "{hook}: the 99th percentile of {} calls is {p99:?}, allowed is {:?}",
+            window.calls, bounds.max_p99
+        )),
+        _ => None,
+    }
+}
