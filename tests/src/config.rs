@@ -39,11 +39,45 @@ impl Config {
     /// Routes by the plugin of this name in `dir`.
     #[must_use]
     pub fn route_by(self, dir: &Path, plugin: &str) -> Self {
+        self.hook(dir, "route", plugin)
+    }
+
+    /// Has a hook answered by the plugin of this name in `dir`.
+    #[must_use]
+    pub fn hook(self, dir: &Path, hook: &str, plugin: &str) -> Self {
         self.set("policies", "dir", &format!("'{}'", dir.display())).set(
-            "policies.route",
+            &format!("policies.{hook}"),
             "plugin",
             &format!("\"{plugin}\""),
         )
+    }
+
+    /// Lets policies take as long as a busy machine needs: what a scenario does not measure must not fail it.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        self.set("policies", "call_timeout", "\"1s\"").set("policies.fall_back", "max_p99", "\"10s\"")
+    }
+
+    /// Two tenants, `acme` (class `paid`) on the shard `a` and `bolt` (class `free`) on `b`, told apart by the header
+    /// field `x-tenant` with the tier classifier in `dir`.
+    #[must_use]
+    pub fn two_tenants(self, dir: &Path, classifier: &str) -> Self {
+        let known = |config: Self, name: &str, class: &str, shard: &str| {
+            let section = format!("tenants.known.{name}");
+            config.set(&section, "class", &format!("\"{class}\"")).set(&section, "shards", &format!("[\"{shard}\"]"))
+        };
+        let config = self.hook(dir, "classify", classifier).section("tenants.classes.free");
+        let config = config.section("tenants.classes.paid");
+        known(known(config, "acme", "paid", "a"), "bolt", "free", "b")
+    }
+
+    /// Has a section, if only an empty one.
+    #[must_use]
+    pub fn section(mut self, name: &str) -> Self {
+        if !self.sections.iter().any(|(known, _)| known == name) {
+            self.sections.push((name.to_owned(), Vec::new()));
+        }
+        self
     }
 }
 

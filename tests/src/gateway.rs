@@ -15,9 +15,11 @@ pub struct Gateway {
     pub process: Process,
     http: SocketAddr,
     admin: SocketAddr,
-    #[expect(dead_code, reason = "removed on drop")]
     dir: TempDir,
 }
+
+/// The configuration's name in the gateway's folder.
+const FILE: &str = "tidegate.toml";
 
 impl Gateway {
     /// Writes the configuration, starts the gateway and waits until it is ready.
@@ -33,16 +35,31 @@ impl Gateway {
     /// # Panics
     /// As [`Gateway::start`].
     pub async fn start_text(config: &str) -> Self {
-        let gateway = Self::start_unready(config).await;
+        let dir = tempfile::Builder::new().prefix("tidegate-gateway-").tempdir().expect("a temporary folder");
+        std::fs::write(dir.path().join(FILE), config).expect("own folder");
+        Self::start_in(dir).await
+    }
+
+    /// Ends it, and starts another on the same configuration.
+    ///
+    /// # Panics
+    /// If it does not end well, or the other does not get ready.
+    pub async fn restart(mut self) -> Self {
+        self.signal(Signal::SIGTERM);
+        let status = self.process.ended().await;
+        assert!(status.success(), "it ended with {status}: {}", self.process.transcript(20));
+        Self::start_in(self.dir).await
+    }
+
+    async fn start_in(dir: TempDir) -> Self {
+        let gateway = Self::start_unready(dir).await;
         let admin = gateway.admin_client();
         until("the gateway is ready", || async { (admin.get("/ready").await.status == 200).then_some(()) }).await;
         gateway
     }
 
-    async fn start_unready(config: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("tidegate-gateway-").tempdir().expect("a temporary folder");
-        let path = dir.path().join("tidegate.toml");
-        std::fs::write(&path, config).expect("own folder");
+    async fn start_unready(dir: TempDir) -> Self {
+        let path = dir.path().join(FILE);
         let path = path.to_str().expect("temporary folders have plain names");
         let mut process = Process::tidegate(["serve", "--config", path, "--log-format", "json"]);
         let line = process.line("\"listening\"").await;
@@ -52,6 +69,14 @@ impl Gateway {
             value.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address {field} in {line}"))
         };
         Self { http: address("http"), admin: address("admin"), process, dir }
+    }
+
+    /// Writes another configuration, which the gateway has not read yet.
+    ///
+    /// # Panics
+    /// If its folder is not writable.
+    pub fn write_config(&self, config: &str) {
+        std::fs::write(self.dir.path().join(FILE), config).expect("own folder");
     }
 
     /// The public address.

@@ -9,6 +9,9 @@
 //! - [`gateway`]: a `tidegate` process: addresses, log, signals
 //! - [`client`]: a pooled HTTP/1.1 client and the answers it gets
 //! - [`wire`]: a socket for bytes that no HTTP client would send
+//! - [`operator`]: orders on the operator's listener
+//! - [`policies`]: guests, and folders of policies
+//! - [`load`]: clients that read and write all the time and check everything
 //! - [`metrics`]: reading `/metrics`
 //! - [`history`]: is a record of concurrent reads and writes linearizable?
 
@@ -16,14 +19,16 @@ pub mod client;
 pub mod config;
 pub mod gateway;
 pub mod history;
+pub mod load;
 pub mod machine_limit;
 pub mod metrics;
+pub mod operator;
 pub mod policies;
 pub mod process;
 pub mod schema;
 pub mod shards;
 pub mod wire;
-mod world;
+pub mod world;
 
 use std::{
     future::Future,
@@ -33,6 +38,8 @@ use std::{
 pub use client::{Answer, Client};
 pub use config::Config;
 pub use gateway::Gateway;
+pub use load::{Load, Tally, Traffic};
+pub use operator::Operator;
 pub use shards::Shards;
 pub use world::World;
 

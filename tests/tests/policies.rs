@@ -17,7 +17,9 @@ use tokio::task::JoinSet;
 async fn route_plugin(gateway: &Gateway) -> Value {
     let all = gateway.admin_json("/admin/plugins").await;
     let plugins = all["plugins"].as_array().expect("a list of plugins");
-    plugins.iter().find(|plugin| plugin["hook"] == "route").expect("the route hook").clone()
+    let routes =
+        |plugin: &&Value| plugin["hooks"].as_array().is_some_and(|all| all.iter().any(|h| h["hook"] == "route"));
+    plugins.iter().find(routes).expect("the route hook").clone()
 }
 
 async fn routed_by(policies: &PolicyDir, plugin: &str) -> World {
@@ -153,11 +155,11 @@ async fn a_plugin_that_misbehaves_costs_its_own_requests_only() {
     }
     assert!(world.gateway.process.exit_status().is_none(), "the gateway lives");
     let plugin = route_plugin(&world.gateway).await;
-    let errors = plugin["errors"].as_object().expect("counts by kind");
+    let errors = plugin["hooks"][0]["errors"].as_object().expect("counts by kind");
     for kind in ["trap", "deadline", "memory", "bad-answer", "policy-error"] {
         assert!(errors.get(kind).and_then(Value::as_u64) > Some(0), "{kind} is counted: {plugin}");
     }
-    assert!(!plugin["last_error"].as_str().expect("the last error").is_empty());
+    assert!(!plugin["hooks"][0]["last_error"].as_str().expect("the last error").is_empty());
 }
 
 #[tokio::test]
