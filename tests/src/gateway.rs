@@ -40,6 +40,21 @@ impl Gateway {
         Self::start_in(dir).await
     }
 
+    /// Starts a gateway that must end by itself and say `why`.
+    ///
+    /// # Panics
+    /// If it serves, or ends for another reason.
+    pub async fn refused(config: &str, why: &str) {
+        let dir = tempfile::Builder::new().prefix("tidegate-gateway-").tempdir().expect("a temporary folder");
+        let path = dir.path().join(FILE);
+        std::fs::write(&path, config).expect("own folder");
+        let path = path.to_str().expect("temporary folders have plain names");
+        let mut process = Process::tidegate(["serve", "--config", path]);
+        let status = process.ended().await;
+        let said = process.whole_transcript().await;
+        assert!(!status.success() && said.contains(why), "it ended with {status}: {said}");
+    }
+
     /// Ends it, and starts another on the same configuration.
     ///
     /// # Panics
