@@ -10,7 +10,7 @@ use std::{
 
 use http::Method;
 use serde_json::{Value, json};
-use tidegate_tests::{Answer, Gateway, World, policies::PolicyDir, until};
+use tidegate_tests::{Answer, Config, Gateway, World, policies::PolicyDir, until};
 use tokio::task::JoinSet;
 
 /// The entry of the `route` hook in `GET /admin/plugins`.
@@ -139,7 +139,9 @@ async fn plugins_that_may_not_serve_are_refused_with_the_reason() {
 #[tokio::test]
 async fn a_plugin_that_misbehaves_costs_its_own_requests_only() {
     let policies = PolicyDir::with("testing/faulty", "router");
-    let mut world = routed_by(&policies, "router").await;
+    // Time for the guest to take all its memory, also on a busy machine.
+    let timeout = |config: Config| config.set("policies", "call_timeout", "\"250ms\"");
+    let mut world = World::with(|config| timeout(config.route_by(policies.path(), "router"))).await;
     let (id, other) = (world.product_on(0), world.product_on(1));
     let path = format!("/v1/products/{id}");
     for fault in ["trap", "loop", "hoard", "stack", "stray", "empty", "flood", "refuse"] {
