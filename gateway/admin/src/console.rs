@@ -19,7 +19,7 @@ fn table(plugins: &[Value]) -> String {
         String::from("<table>\n<tr><th>plugin<th>hooks<th>in use<th>calls<th>errors<th>candidate<th>before\n");
     for plugin in plugins {
         let name = escaped(&text(&plugin["name"]));
-        let hooks = plugin["active"]["hooks"].as_array().map_or(&[][..], Vec::as_slice);
+        let hooks = plugin["hooks"].as_array().map_or(&[][..], Vec::as_slice);
         let all = |key: &str| hooks.iter().map(|hook| text(&hook[key])).collect::<Vec<_>>().join(", ");
         let version = |version: &Value| escaped(&text(&version["version"]));
         let candidate = match &plugin["candidate"] {
@@ -30,7 +30,7 @@ fn table(plugins: &[Value]) -> String {
             html,
             "<tr><td><a href=\"/admin/plugins/{name}\">{name}</a><td>{}<td>{}<td>{}<td>{}<td>{candidate}<td>{}",
             escaped(&all("hook")),
-            version(&plugin["active"]),
+            version(plugin),
             escaped(&all("calls")),
             escaped(&all("errors")),
             version(&plugin["previous"]),
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn what_a_plugin_calls_itself_is_text_and_not_markup() {
-        let page = page(Some(&[json!({ "name": "r", "active": { "version": "<script>\"'&" } })]));
+        let page = page(Some(&[json!({ "name": "r", "version": "<script>\"'&" })]));
         assert!(page.contains("&lt;script&gt;&quot;&#39;&amp;") && !page.contains("<script"), "{page}");
     }
 
@@ -85,7 +85,8 @@ mod tests {
         ]);
         let page = page(Some(&[json!({
             "name": "r",
-            "active": { "version": "1.0.0", "hooks": hooks },
+            "version": "1.0.0",
+            "hooks": hooks,
             "candidate": { "version": "1.1.0", "stage": "canary" },
         })]));
         let row = "<td>cache-policy, invalidate<td>1.0.0<td>7, 9<td>3, 0<td>1.1.0 (canary)<td>-";

@@ -169,7 +169,10 @@ where
     let signature = parts.headers.get(SIGNATURE).map(|value| value.to_str().unwrap_or_default().to_owned());
     if signature.as_ref().is_some_and(|text| text.is_empty() || text.len() > MAX_SIGNATURE) {
         let message = "The header Tidegate-Signature is not a signature";
-        return Err(Refusal::Order(reply::invalid(message, "It is what `tidegate plugin sign` prints, one line.")));
+        return Err(Refusal::Order(reply::invalid(
+            message,
+            "It is the line in FILE.sig that `tidegate plugin sign` wrote.",
+        )));
     }
     let wasm = body::read(&parts.headers, body, body::PLUGIN).await?;
     if wasm.is_empty() {

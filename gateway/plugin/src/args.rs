@@ -108,8 +108,9 @@ pub struct BenchArgs {
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// What the gateway recorded (`[policies.record]`).
+    // Text, as the server's own `--log` is, which this one hides: both have this name.
     #[arg(long, value_name = "FILE")]
-    pub log: PathBuf,
+    pub log: String,
     /// The candidate, or its folder once it is built.
     #[arg(value_name = "FILE", default_value = ".")]
     pub policy: PathBuf,

@@ -29,8 +29,7 @@ pub mod vectors;
 
 use std::io::Write;
 
-pub use args::PluginArgs;
-use args::PluginCommand;
+pub use args::{PluginArgs, PluginCommand};
 pub use error::PluginError;
 
 /// How a command that could run ended.

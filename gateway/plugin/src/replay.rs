@@ -78,8 +78,8 @@ pub fn run(args: &ReplayArgs, out: &mut dyn Write) -> Result<Outcome, PluginErro
 }
 
 fn replay(policy: &Policy, args: &ReplayArgs) -> Result<Report, PluginError> {
-    let wrong = |line: u64, detail: String| PluginError::Log { file: args.log.clone(), line, detail };
-    let mut lines = RecordReader::open(&args.log).map_err(|error| PluginError::Recording(error.to_string()))?;
+    let wrong = |line: u64, detail: String| PluginError::Log { file: (&args.log).into(), line, detail };
+    let mut lines = RecordReader::open(args.log.as_ref()).map_err(|error| PluginError::Recording(error.to_string()))?;
     let hooks = &policy.description().hooks;
     let (mut report, mut candidate) = (Report::default(), None);
     let mut left = args.limit.unwrap_or(u64::MAX);

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use tidegate_plugin::{PluginArgs, PluginCommand};
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
 
 use crate::{
@@ -26,7 +27,7 @@ impl Failures {
 pub(crate) fn init(cli: &Cli) -> Result<Failures, String> {
     let terminal = std::io::stderr().is_terminal();
     let format = cli.log_format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
-    let filter = cli.log.as_deref().unwrap_or(default_filter(&cli.command));
+    let filter = filter(cli);
     let filter = EnvFilter::try_new(filter).map_err(|error: ParseError| format!("--log {filter:?}: {error}"))?;
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match format {
@@ -42,6 +43,15 @@ pub(crate) fn init(cli: &Cli) -> Result<Failures, String> {
     Ok(Failures(told))
 }
 
+fn filter(cli: &Cli) -> &str {
+    let given = match &cli.command {
+        // Its `--log` names a recording.
+        Command::Plugin(PluginArgs { command: PluginCommand::Replay(_) }) => None,
+        _ => cli.log.as_deref(),
+    };
+    given.unwrap_or(default_filter(&cli.command))
+}
+
 const fn default_filter(command: &Command) -> &'static str {
     match command {
         Command::Serve(_) => "info",
@@ -50,5 +60,33 @@ const fn default_filter(command: &Command) -> &'static str {
         Command::Check(_) | Command::Init(_) => "error",
         // What a policy logs is for its author to see.
         Command::Plugin(_) => "warn",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn cli(arguments: &[&str]) -> Cli {
+        Cli::try_parse_from(arguments).expect("understood")
+    }
+
+    #[test]
+    fn the_recording_of_a_replay_is_no_filter() {
+        let replay = cli(&["tidegate", "plugin", "replay", "--log", "decisions.jsonl", "router.wasm"]);
+        assert_eq!(filter(&replay), "warn");
+        let Command::Plugin(PluginArgs { command: PluginCommand::Replay(args) }) = &replay.command else {
+            panic!("a replay")
+        };
+        assert_eq!(args.log, "decisions.jsonl");
+        assert_eq!(filter(&cli(&["tidegate", "serve", "--log", "debug"])), "debug");
+        assert_eq!(filter(&cli(&["tidegate", "plugin", "inspect", "--log", "debug", "router.wasm"])), "debug");
+    }
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
     }
 }

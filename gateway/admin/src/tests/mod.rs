@@ -70,7 +70,7 @@ impl Control for Fake {
     }
 
     fn plugins(&self) -> Vec<Value> {
-        vec![json!({ "name": "router", "active": { "version": "1.0.0" } })]
+        vec![json!({ "name": "router", "version": "1.0.0" })]
     }
 
     fn plugin(&self, name: &str) -> Option<Value> {

@@ -58,6 +58,7 @@ pub(super) fn welcome(running: &Running, folder: &Folder, storefront: &Storefron
     };
     let Storefront { products, profiles, .. } = storefront;
     let product = format!("{http}/v1/products/42");
+    let plugin = format!("{admin}/admin/plugins/hash-router");
     format!(
         r#"
 Tidegate serves a storefront: {products} products, {profiles} profiles with carts and orders, on two PostgreSQL shards.
@@ -82,6 +83,11 @@ Try, in another terminal:
 
   5. Another routing policy while it runs: here the same rule, written in C
      cp {data}/routers/hash-router-c.wasm {data}/policies/hash-router.wasm; sleep 1; curl {admin}/admin/plugins
+
+  Or in steps, each seen before the next: stage, compare in shadow, promote, and back
+     curl -T {data}/routers/hash-router.wasm {plugin}
+     curl -X POST {plugin}/shadow; curl -s -o /dev/null {http}/v1/products/[1-200]; curl {plugin}
+     curl -X POST {plugin}/promote; curl -X POST {plugin}/rollback
 
 Ctrl-C stops everything.
 "#
