@@ -51,7 +51,9 @@ use crate::{outline::Outline, report::Report, secret::Resolver, section::Section
 pub fn load(path: &Path) -> Result<Settings, ConfigErrors> {
     let origin = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| ConfigErrors::unreadable(&origin, &error))?;
-    let base = path.parent().unwrap_or_else(|| Path::new(""));
+    // Absolute, so that the same file means the same wherever it is read from.
+    let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let base = file.parent().unwrap_or_else(|| Path::new(""));
     read(&text, &origin, &Resolver::of_process(base))
 }
 
