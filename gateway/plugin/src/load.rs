@@ -17,9 +17,13 @@ use tidegate_policy::{
     question::{Answer, Question},
     recording::Header,
 };
-use tidegate_types::{route::Topology, settings::PolicySettings};
+use tidegate_types::{route::Topology, settings::PolicySettings, tenant::Tenants};
 
-use crate::{error::PluginError, golden::Asked, vectors::Set};
+use crate::{
+    error::PluginError,
+    golden::Asked,
+    vectors::{self, Set},
+};
 
 /// Bytes of a policy: the gateway's own limit.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -95,11 +99,15 @@ impl Policy {
         let directory = |(name, entries): (&String, &BTreeMap<String, String>)| {
             (name.clone(), entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
         };
+        let topology = Arc::new(Topology::with_regions(shards));
+        let tenants = vectors::tenants(&header.tenants, &topology);
+        let tenants = tenants.map_err(|error| PluginError::Recording(format!("its header is damaged: {error}")))?;
         let options = Options {
             config: config.cloned().unwrap_or_else(|| json!({})),
+            tenants: Arc::new(tenants),
             directories: header.directories.iter().map(directory).collect(),
             max_memory: PolicySettings::default().max_memory_bytes,
-            ..Options::on(Arc::new(Topology::with_regions(shards)))
+            ..Options::on(topology)
         };
         self.plugin.configure(&options).map_err(|refusal| self.refused(refusal))
     }
@@ -110,12 +118,16 @@ impl Policy {
 }
 
 fn options(set: &Set) -> Options {
+    let topology = set.topology();
+    // That they can be placed was checked when the set was read.
+    let tenants = set.tenants().unwrap_or_else(|_| Tenants::none(&topology));
     Options {
+        tenants: Arc::new(tenants),
         config: set.config.clone().unwrap_or_else(|| json!({})),
         directories: set.directories.clone(),
         grants: set.grants(),
         max_memory: PolicySettings::default().max_memory_bytes,
-        ..Options::on(set.topology())
+        ..Options::on(topology)
     }
 }
 

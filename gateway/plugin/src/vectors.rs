@@ -13,7 +13,11 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 use tidegate_policy::question::{Answer, Question};
-use tidegate_types::{route::Topology, settings::Grant};
+use tidegate_types::{
+    route::Topology,
+    settings::{Grant, TenantSettings, TenantsSettings},
+    tenant::{TenantError, Tenants},
+};
 
 use crate::error::PluginError;
 
@@ -45,6 +49,9 @@ pub struct Set {
     /// Regions of shards.
     #[serde(default)]
     pub regions: BTreeMap<String, String>,
+    /// Tenants that may not be on all shards, and the shards they may be on.
+    #[serde(default)]
+    pub tenants: BTreeMap<String, Vec<String>>,
     /// Directories: name, key, value.
     #[serde(default)]
     pub directories: HashMap<String, HashMap<String, String>>,
@@ -139,10 +146,10 @@ impl Set {
             }
         }
         let shards = self.shards();
-        match self.regions.keys().find(|shard| !shards.contains(&shard.as_str())) {
-            Some(shard) => Err(format!("`regions` names the shard {shard:?}, `shards` has: {}", shards.join(", "))),
-            None => Ok(()),
+        if let Some(shard) = self.regions.keys().find(|shard| !shards.contains(&shard.as_str())) {
+            return Err(format!("`regions` names the shard {shard:?}, `shards` has: {}", shards.join(", ")));
         }
+        self.tenants().map(drop).map_err(|error| format!("`tenants`: {error}"))
     }
 
     /// How messages call it: its position from 1, and what it is about.
@@ -167,6 +174,14 @@ impl Set {
         Arc::new(Topology::with_regions(self.shards().into_iter().map(|shard| (Arc::from(shard), region(shard)))))
     }
 
+    /// Its tenants.
+    ///
+    /// # Errors
+    /// One is on a shard that there is not.
+    pub fn tenants(&self) -> Result<Tenants, TenantError> {
+        tenants(&self.tenants, &self.topology())
+    }
+
     /// What the policy may import.
     #[must_use]
     pub fn grants(&self) -> Vec<Grant> {
@@ -189,6 +204,18 @@ impl Case {
             name => format!("case {} ({name})", position + 1),
         }
     }
+}
+
+/// Tenants that are confined to these shards.
+///
+/// # Errors
+/// One is on a shard that there is not.
+pub fn tenants(confined: &BTreeMap<String, Vec<String>>, topology: &Topology) -> Result<Tenants, TenantError> {
+    let class = "any".to_owned();
+    let tenant =
+        |shards: &Vec<String>| TenantSettings { class: class.clone(), shards: shards.clone(), residency: Vec::new() };
+    let known = confined.iter().map(|(name, shards)| (name.clone(), tenant(shards))).collect();
+    Tenants::resolve(&TenantsSettings { classes: vec![class.clone()], known }, topology)
 }
 
 /// Whether a request has an input of this name. A misspelt one would be absent without a word.
@@ -242,6 +269,10 @@ mod tests {
             (
                 r#"{"sets":[{"refused":"x","cases":[{"ask":{"hook":"route"},"expect":{"all":true}}]}]}"#,
                 "leave `cases` out",
+            ),
+            (
+                r#"{"sets":[{"shards":["a"],"tenants":{"acme":["b"]},"refused":"x"}]}"#,
+                "set 1: `tenants`: tenant acme: there is no shard b",
             ),
             (r#"{"sets":[{"case":[]}]}"#, "unknown field `case`, expected one of `about`, `shards`"),
             (r#"{"sets":[{"cases":[{"ask":{"hook":"rout"},"expect":{"all":true}}]}]}"#, "unknown variant `rout`"),

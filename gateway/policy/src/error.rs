@@ -164,7 +164,10 @@ impl RefusalReason {
             }
             Self::Manifest => "Correct what `describe` returns",
             Self::Config => "Correct [policies.HOOK] config (or the config given with the upload)",
-            Self::Lifecycle => "Correct the plugin; `tidegate plugin test` shows the same without a gateway",
+            Self::Lifecycle => {
+                "Correct the plugin, or if it is short of memory or time, raise [policies] max_memory or call_timeout; \
+                 `tidegate plugin test` shows the same without a gateway"
+            }
             Self::Signature => "Sign it by `tidegate plugin sign` with a key of [policies] trusted_keys",
             Self::Downgrade => "Raise the version in its manifest, or force the older one if it is meant",
             Self::Placement => {

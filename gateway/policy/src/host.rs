@@ -101,7 +101,7 @@ impl PolicyHost {
         let loader = Loader::new(settings, metrics.custom.clone(), artifacts);
         let loader = Arc::new(loader.map_err(|refusal| PolicyError::Refused(Box::new(refusal)))?);
         let copies = start::directories(settings, &*directories).await?;
-        let recorders = recorders(settings, &topology, &copies, keeping)?;
+        let recorders = recorders(settings, &topology, &tenants, &copies, keeping)?;
         let environment = Environment { topology, tenants, directories: Arc::new(copies) };
         let trusted = trusted(settings)?;
         let recent = Recent::new();
@@ -341,6 +341,7 @@ fn vault(settings: &PolicySettings, keeping: Keeping) -> Result<Option<Arc<Vault
 fn recorders(
     settings: &PolicySettings,
     topology: &Topology,
+    tenants: &Tenants,
     directories: &Directories,
     keeping: Keeping,
 ) -> Result<Recorders, PolicyError> {
@@ -353,10 +354,12 @@ fn recorders(
     let copy = |(name, copy): (&String, &Arc<std::collections::HashMap<String, String>>)| {
         (name.clone(), copy.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
     };
+    let confined = tenants.iter().filter(|tenant| tenant.placement.len() < shards.len());
     let header = Header {
         shards: shards.iter().map(name).collect(),
         regions: shards.iter().filter_map(region).collect(),
         directories: directories.iter().map(copy).collect(),
+        tenants: confined.map(|of| (of.name.to_string(), of.placement.iter().map(name).collect())).collect(),
         at: rfc3339(std::time::SystemTime::now()),
     };
     let recorder = Recorder::open(record, header).map_err(|error| PolicyError::State(error.to_string()))?;

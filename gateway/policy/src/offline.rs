@@ -10,7 +10,7 @@ use tidegate_types::{
     policy::Who,
     route::Topology,
     settings::Grant,
-    tenant::{ClassId, TenantId, Tenants},
+    tenant::{ClassId, Tenants},
 };
 use wasmtime::Engine;
 
@@ -48,6 +48,8 @@ pub struct Options {
     pub config: serde_json::Value,
     /// The shards.
     pub topology: Arc<Topology>,
+    /// The tenants and their shards; any other is on all of them.
+    pub tenants: Arc<Tenants>,
     /// Directories it may look into.
     pub directories: HashMap<String, HashMap<String, String>>,
     /// What it may import.
@@ -64,6 +66,7 @@ impl Options {
     pub fn on(topology: Arc<Topology>) -> Self {
         Self {
             config: serde_json::Value::Object(serde_json::Map::new()),
+            tenants: Arc::new(Tenants::none(&topology)),
             topology,
             directories: HashMap::new(),
             grants: vec![Grant::Log, Grant::Metrics, Grant::Topology, Grant::Directory],
@@ -189,7 +192,7 @@ impl Options {
         let directories: Directories = copies.collect();
         Environment {
             topology: self.topology.clone(),
-            tenants: Arc::new(Tenants::none(&self.topology)),
+            tenants: self.tenants.clone(),
             directories: Arc::new(directories),
         }
     }
@@ -292,7 +295,6 @@ impl Guest {
             self.names.number("class", &question.class),
             self.names.number("collection", &question.collection),
         );
-        let who = Who { tenant: TenantId(tenant), class: ClassId(class) };
         if question.hook == Hook::Invalidate {
             let images: Vec<_> = question.changes.iter().map(|change| images(change, &declared.inputs)).collect();
             let rows: Vec<_> = question.changes.iter().zip(&images).map(row).collect();
@@ -308,7 +310,10 @@ impl Guest {
             Hook::Classify => self.instance.classify(request, BUDGET).map(phrase::classified),
             Hook::Route => {
                 let targets = self.instance.route(request, BUDGET)?;
-                phrase::routed(targets, &self.environment.topology, &self.environment.tenants, who)
+                let tenants = &self.environment.tenants;
+                let tenant = tenants.by_name(&question.tenant).unwrap_or(tenants.shared()).id;
+                let who = Who { tenant, class: ClassId(class) };
+                phrase::routed(targets, &self.environment.topology, tenants, who)
             }
             Hook::CachePolicy | Hook::Invalidate => {
                 self.instance.decide(request, BUDGET).map(|decision| phrase::kept(decision, &declared.inputs))

@@ -41,6 +41,18 @@ fn a_candidate_that_decides_alike_agrees() {
 }
 
 #[test]
+fn a_recorded_tenant_is_kept_to_its_shards() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let question = json!({"hook": "route", "tenant": "acme", "inputs": {"shard-key": "42"}});
+    let log = recording(dir.path(), &[(question, json!({"shards": ["a"]}))]);
+    assert!(plugin(&["replay", "--log", &log, &guest("hash-router")]).found().contains("1 differ"), "42 is on b");
+    let text =
+        std::fs::read_to_string(&log).expect("written").replacen("\"at\"", "\"tenants\":{\"acme\":[\"a\"]},\"at\"", 1);
+    let log = write(dir.path(), "confined.jsonl", text);
+    plugin(&["replay", "--log", &log, &guest("hash-router")]).done();
+}
+
+#[test]
 fn decisions_that_would_change_are_told_once_each() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut decisions = decisions();

@@ -40,6 +40,9 @@ pub struct Header {
     /// The copies of the directories.
     #[serde(default)]
     pub directories: BTreeMap<String, BTreeMap<String, String>>,
+    /// The shards of each tenant that may not be on all of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tenants: BTreeMap<String, Vec<String>>,
     /// When the gateway started, RFC 3339.
     pub at: String,
 }

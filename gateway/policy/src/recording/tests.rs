@@ -12,6 +12,7 @@ fn header() -> Header {
         shards: vec!["a".to_owned(), "b".to_owned()],
         regions: [("a".to_owned(), "eu".to_owned())].into(),
         directories: BTreeMap::new(),
+        tenants: [("acme".to_owned(), vec!["b".to_owned()])].into(),
         at: "2026-11-22T20:00:00.000Z".to_owned(),
     }
 }
