@@ -86,7 +86,7 @@ Try, in another terminal:
 
   Or in steps, each seen before the next: stage, compare in shadow, promote, and back
      curl -T {data}/routers/hash-router.wasm {plugin}
-     curl -X POST {plugin}/shadow; curl -s -o /dev/null {http}/v1/products/[1-200]; curl {plugin}
+     curl -X POST {plugin}/shadow; curl -s -o /dev/null {http}/v1/products/[201-400]; curl {plugin}
      curl -X POST {plugin}/promote; curl -X POST {plugin}/rollback
 
 Ctrl-C stops everything.
