@@ -12,6 +12,7 @@
 //! - [`operator`]: orders on the operator's listener
 //! - [`policies`]: guests, and folders of policies
 //! - [`load`]: clients that read and write all the time and check everything
+//! - [`neighbours`]: does what one tenant does slow another's requests?
 //! - [`metrics`]: reading `/metrics`
 //! - [`history`]: is a record of concurrent reads and writes linearizable?
 
@@ -22,6 +23,7 @@ pub mod history;
 pub mod load;
 pub mod machine_limit;
 pub mod metrics;
+pub mod neighbours;
 pub mod operator;
 pub mod policies;
 pub mod process;

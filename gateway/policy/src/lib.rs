@@ -15,7 +15,7 @@
 //! What lasts: [`vault`] (plugins' bytes, what is in use, compiled code), [`recording`] (decisions, for replays).
 //! Who made a plugin: [`signature`].
 //!
-//! What is seen of it: [`control::report`], [`metrics`], `custom`, `stats`; [`error`] says what to change.
+//! What is seen of it: [`control::report`], [`metrics`], `custom`, `stats`, `patience` (with a policy that runs out of time); [`error`] says what to change.
 //!
 //! This crate never sees hyper or PostgreSQL.
 
@@ -35,6 +35,7 @@ mod loader;
 mod memo;
 pub mod metrics;
 pub mod offline;
+mod patience;
 mod phrase;
 mod pool;
 pub mod question;

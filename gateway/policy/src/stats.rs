@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
+use tidegate_types::tenant::TenantId;
 
-use crate::{guest::GuestFailure, metrics::FailureKind};
+use crate::{guest::GuestFailure, metrics::FailureKind, patience::Patience};
 
 /// Buckets of each doubling of the duration.
 const PER_OCTAVE: u64 = 4;
@@ -69,10 +70,6 @@ pub struct Window {
     pub p99: Option<Duration>,
 }
 
-/// How many calls in a row must run out of time before the policy is left alone for a while.
-const TRIPS_AFTER: u32 = 4;
-/// How long it is left alone, in milliseconds.
-const LEFT_ALONE_MS: u64 = 1000;
 /// Shortest time between two log lines about failures, in milliseconds.
 const LOG_EVERY_MS: u64 = 1000;
 
@@ -84,8 +81,7 @@ pub struct Stats {
     last_error: Mutex<Option<String>>,
     /// Memo hits of earlier generations, to be subtracted from the process's.
     pub memo_hits_before: AtomicU64,
-    deadlines_in_a_row: AtomicU32,
-    left_alone_until_ms: AtomicU64,
+    patience: Patience,
     next_log_ms: AtomicU64,
     unstable: AtomicU64,
 }
@@ -99,8 +95,7 @@ impl Stats {
             failures: Default::default(),
             last_error: Mutex::new(None),
             memo_hits_before: AtomicU64::new(0),
-            deadlines_in_a_row: AtomicU32::new(0),
-            left_alone_until_ms: AtomicU64::new(0),
+            patience: Patience::new(),
             next_log_ms: AtomicU64::new(0),
             unstable: AtomicU64::new(0),
         }
@@ -110,21 +105,17 @@ impl Stats {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether the policy ran out of time so often in a row that it is left alone for a second: each
-    /// such call costs a request thread twice the budget, and soon every thread would be in one.
-    pub fn left_alone(&self) -> bool {
-        self.deadlines_in_a_row.load(Ordering::Relaxed) >= TRIPS_AFTER
-            && self.now_ms() < self.left_alone_until_ms.load(Ordering::Relaxed)
+    /// Whether the policy ran out of time so often in a row, asked for this tenant, that it is left alone.
+    pub fn left_alone(&self, tenant: TenantId) -> bool {
+        self.patience.is_over(tenant, self.now_ms())
     }
 
     /// Notes a call that reached the guest.
-    pub fn called(&self, duration: Duration, outcome: Result<(), FailureKind>) {
+    pub fn called(&self, tenant: TenantId, duration: Duration, outcome: Result<(), FailureKind>) {
         self.durations.record(duration);
-        if outcome == Err(FailureKind::Deadline) {
-            self.left_alone_until_ms.store(self.now_ms() + LEFT_ALONE_MS, Ordering::Relaxed);
-            self.deadlines_in_a_row.fetch_add(1, Ordering::Relaxed);
-        } else if self.deadlines_in_a_row.load(Ordering::Relaxed) > 0 {
-            self.deadlines_in_a_row.store(0, Ordering::Relaxed);
+        match outcome {
+            Err(FailureKind::Deadline) => self.patience.lose(tenant, self.now_ms()),
+            Ok(()) | Err(_) => self.patience.regain(tenant),
         }
     }
 
@@ -225,18 +216,6 @@ mod tests {
             assert!(bound >= exact && bound * 4 <= exact * 5 + 4, "{part}: {bound}");
         }
         assert_eq!(durations.count(), 1001);
-    }
-
-    #[test]
-    fn a_policy_that_keeps_running_out_of_time_is_left_alone_until_it_answers() {
-        let stats = Stats::new();
-        for _ in 0..TRIPS_AFTER {
-            assert!(!stats.left_alone());
-            stats.called(Duration::from_millis(20), Err(FailureKind::Deadline));
-        }
-        assert!(stats.left_alone());
-        stats.called(Duration::from_micros(2), Err(FailureKind::Trap));
-        assert!(!stats.left_alone(), "a trap is quick: no reason to stop calling");
     }
 
     #[test]

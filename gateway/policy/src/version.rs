@@ -11,7 +11,7 @@ use tidegate_types::{
     policy::{Change, ChangeKind, Purge, Who},
     route::{Access, RouteSource},
     settings::Isolation,
-    tenant::Tenants,
+    tenant::{TenantId, Tenants},
 };
 
 use crate::{
@@ -136,7 +136,7 @@ impl Version {
         let values = inputs::values(&self.inputs, subject);
         let inputs: SmallVec<[Option<&str>; 8]> = values.iter().map(Option::as_deref).collect();
         let ask = Ask { who: subject.who, access: subject.access, collection: subject.collection.id, inputs: &inputs };
-        let verdict = self.counted(metrics, || self.ask(&ask), || self.repeat(&ask))?;
+        let verdict = self.counted(subject.who.tenant, metrics, || self.ask(&ask), || self.repeat(&ask))?;
         self.memo.put(&key, &verdict);
         Ok((verdict, RouteSource::Policy))
     }
@@ -154,7 +154,7 @@ impl Version {
     ) -> Result<Vec<Purge>, GuestFailure> {
         let purge = |warm| self.attempt_purges(warm, who, changes, columns);
         let asked = || retried(purge(self.pool.take(who.tenant)), || purge(None));
-        self.counted(metrics, asked, || purge(None))
+        self.counted(who.tenant, metrics, asked, || purge(None))
     }
 
     /// Asks the plugin, whatever it answered before, and counts nothing.
@@ -182,7 +182,7 @@ impl Version {
     /// # Errors
     /// The plugin failed.
     pub fn asked(&self, ask: &Ask<'_>, metrics: &Metrics) -> Result<Verdict, GuestFailure> {
-        let answer = self.counted(metrics, || self.ask(ask), || self.repeat(ask));
+        let answer = self.counted(ask.who.tenant, metrics, || self.ask(ask), || self.repeat(ask));
         if let Err(failure) = &answer {
             self.stats.failed(failure);
         }
@@ -213,18 +213,19 @@ impl Version {
     /// Runs a call with everything that is noted about calls.
     fn counted<T: PartialEq>(
         &self,
+        tenant: TenantId,
         metrics: &Metrics,
         call: impl FnOnce() -> Result<T, GuestFailure>,
         repeat: impl FnOnce() -> Result<T, GuestFailure>,
     ) -> Result<T, GuestFailure> {
-        if self.stats.left_alone() {
+        if self.stats.left_alone(tenant) {
             let detail = "it ran out of time repeatedly and is left alone for a second";
             return Err(GuestFailure::new(FailureKind::Deadline, detail));
         }
         let start = Instant::now();
         let answer = call();
         let duration = start.elapsed();
-        self.stats.called(duration, answer.as_ref().map(drop).map_err(|failure| failure.kind));
+        self.stats.called(tenant, duration, answer.as_ref().map(drop).map_err(|failure| failure.kind));
         metrics.called(self.hook, duration.as_secs_f64());
         if fastrand::u32(..REPEAT_ONE_IN) == 0
             && let Ok(first) = &answer

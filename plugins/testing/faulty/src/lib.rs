@@ -126,7 +126,7 @@ impl Router for Faulty {
 ///
 /// `absurd-times` answers the longest times there are, `no-time` a `ttl` of 0, `million-tags`,
 /// `many-tags` 100, `long-tag` one of 200 bytes, `tag:NAME` that tag, `stray-vary` an input that is
-/// not, `vary` the query parameter, `bypass`.
+/// not, `vary` the query parameter, `vary:header` the header field, `bypass`.
 impl CachePolicy for Faulty {
     fn inputs() -> Vec<Input> {
         vec![Input::Collection, Input::query("category_id"), Input::header("x-fault")]
@@ -147,6 +147,7 @@ impl CachePolicy for Faulty {
             ("not-utf8", _) => kept.tag(not_utf8()),
             ("huge", _) => kept.tag(huge()),
             ("stray-vary", _) => usual.vary_on(99),
+            ("vary", "header") => usual.vary_on(2),
             ("vary", _) => usual.vary_on(1),
             ("bypass", _) => Decision::bypass(),
             ("leak", _) => before(category).map_or(usual, |category| kept.tag(format!("category:{category}"))),
