@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo build --release -p tidegate-server -p tidegate-tests
-//! target/release/tidegate-bench [hit] [cold] [policy] [crowd] [--seconds N] [--rounds N]
+//! target/release/tidegate-bench [hit] [cold] [policy] [policies] [swap] [crowd] [--seconds N] [--rounds N]
 //! ```
 //! Everything by default. Competitors are processes of their own; they take turns, round by round,
 //! and medians are compared.
@@ -12,8 +12,10 @@ mod crowd;
 mod hit;
 mod load;
 mod machine;
+mod policies;
 mod policy;
 mod servers;
+mod swap;
 
 use std::time::Duration;
 
@@ -65,7 +67,7 @@ async fn run(args: &[String]) {
     let rounds = usize::try_from(number("--rounds").unwrap_or(5)).expect("few rounds");
     let effort = Effort { seconds: number("--seconds").unwrap_or(4), rounds };
     let named = |name: &str| args.iter().any(|arg| arg == name);
-    let all = !["hit", "cold", "policy", "crowd"].iter().any(|name| named(name));
+    let all = !["hit", "cold", "policy", "policies", "swap", "crowd"].iter().any(|name| named(name));
 
     println!("{}", machine::describe());
     let mut lines = Vec::new();
@@ -77,6 +79,12 @@ async fn run(args: &[String]) {
     }
     if all || named("crowd") {
         lines.extend(crowd::run().await);
+    }
+    if all || named("policies") {
+        lines.extend(policies::run(effort).await);
+    }
+    if all || named("swap") {
+        lines.extend(swap::run(effort).await);
     }
     if all || named("policy") {
         lines.extend(policy::run());
