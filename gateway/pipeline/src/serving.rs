@@ -3,7 +3,7 @@
 //! A write raises the floors of the collections that were served when it began. After a replacement there are
 //! collections it does not know of (new ones, redefined ones: [`renumber`] says which), and an entry of such a
 //! collection, filled while the write has not committed, would outlive it. So they are not cached before the last
-//! write of the sets that did not have them has ended. Writes hold their [`Edition`] until then; reads need none,
+//! write of the sets that did not have them has ended. Writes hold their `Edition` until then; reads need none,
 //! because what they ask for is defined by their collection alone.
 
 use std::{

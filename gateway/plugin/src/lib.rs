@@ -5,7 +5,7 @@
 //! - [`args`]: the arguments; `config`: JSON among them
 //! - [`new`] fills in [`templates`]; [`build`] runs what a [`project`] says
 //! - [`golden`]: `test`, over [`vectors`]; [`diff`] shows two answers
-//! - [`inspect`], [`bench`], [`replay`], [`sign`]
+//! - [`inspect`], [`mod@bench`], [`replay`], [`sign`]
 //! - [`load`]: from a file to a policy that can be asked, as the gateway loads it
 //! - [`error`]: why a command failed
 
