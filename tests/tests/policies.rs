@@ -59,7 +59,7 @@ fn load(world: &World, stop: &Arc<AtomicBool>) -> JoinSet<(u64, Vec<Answer>)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_is_swapped_under_load_without_one_failed_request() {
     let policies = PolicyDir::with("hash-router", "router");
-    let world = routed_by(&policies, "router").await;
+    let world = World::with(|config| config.route_by(policies.path(), "router").patient()).await;
     let before = route_plugin(&world.gateway).await;
     assert_eq!((&before["name"], &before["state"]), (&json!("router"), &json!("active")));
     assert_eq!(before["digest"].as_str().map(str::len), Some(64), "{before}");
