@@ -49,10 +49,14 @@ impl Line {
     }
 }
 
+const USAGE: &str =
+    "tidegate-bench [hit] [cold] [policy] [policies] [swap] [crowd] [--seconds N] [--rounds N]; everything by default";
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     match args.first().map(String::as_str) {
+        Some("--help" | "-h") => println!("{USAGE}"),
         Some("serve-bare") => runtime.block_on(servers::serve_bare()),
         Some("serve-naive") => runtime.block_on(servers::serve_naive(args.get(1).expect("a database URL"))),
         _ => runtime.block_on(run(&args)),
