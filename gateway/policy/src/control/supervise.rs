@@ -12,9 +12,9 @@ use super::{
     orders::Order,
 };
 use crate::{
+    hook::Hook,
     stats::{Mark, Window},
     vault::{Action, Stage},
-    version::Version,
 };
 
 /// How often misbehaviour is looked for.
@@ -108,7 +108,7 @@ fn canary_fault(plugin: &Plugin, bounds: &FallBackSettings) -> Option<String> {
     let candidate = plugin.candidate.as_ref().filter(|candidate| matches!(candidate.stage, Stage::Canary { .. }))?;
     let versions = candidate.loaded.versions.iter().zip(&plugin.active.versions).zip(&candidate.marks);
     versions.into_iter().find_map(|((version, active), (mark, active_mark))| {
-        fault(version, version.stats.since(mark), rate(active.stats.since(active_mark)), bounds)
+        fault(version.hook, version.stats.since(mark), active.stats.since(active_mark), bounds)
     })
 }
 
@@ -117,8 +117,7 @@ fn active_fault(plugin: &Plugin, bounds: &FallBackSettings) -> Option<String> {
     let previous = plugin.previous.as_ref()?;
     let versions = plugin.active.versions.iter().zip(&previous.versions).zip(plugin.watched.as_ref()?);
     versions.into_iter().find_map(|((version, previous), mark)| {
-        let before = rate(previous.stats.since(&Mark::default()));
-        fault(version, version.stats.since(mark), before, bounds)
+        fault(version.hook, version.stats.since(mark), previous.stats.since(&Mark::default()), bounds)
     })
 }
 
@@ -126,23 +125,55 @@ fn rate(window: Window) -> f64 {
     if window.calls == 0 { 0.0 } else { window.failed as f64 / window.calls as f64 }
 }
 
-/// Failures count when there are more than the bound and clearly more than the other version has on its
-/// traffic: otherwise anyone could undo a promotion by sending requests that every version refuses.
-fn fault(version: &Version, window: Window, other: f64, bounds: &FallBackSettings) -> Option<String> {
+/// What is wrong with a version's window, seen beside the other version's. Failures count when there are more
+/// than the bound and clearly more than the other has: otherwise anyone could undo a promotion by sending requests
+/// that every version refuses. Slowness counts likewise, and after ten times as many calls: of a few calls the
+/// 99th percentile is the slowest one, and a machine that stalls is no fault of a policy.
+fn fault(hook: Hook, window: Window, other: Window, bounds: &FallBackSettings) -> Option<String> {
     if window.calls < bounds.min_calls {
         return None;
     }
-    let hook = version.hook.as_str();
+    let (calls, hook) = (window.calls, hook.as_str());
     let failed = rate(window);
-    if failed > bounds.max_error_rate.max(other * 2.0) {
+    if failed > bounds.max_error_rate.max(rate(other) * 2.0) {
         let (percent, bound) = (failed * 100.0, bounds.max_error_rate * 100.0);
-        return Some(format!("{hook}: {percent:.1} % of {} calls failed, allowed are {bound:.1} %", window.calls));
+        return Some(format!("{hook}: {percent:.1} % of {calls} calls failed, allowed are {bound:.1} %"));
     }
+    let allowed = bounds.max_p99.max(other.p99.unwrap_or_default() * 2);
     match window.p99 {
-        Some(p99) if p99 > bounds.max_p99 => Some(format!(
-            "{hook}: the 99th percentile of {} calls is {p99:?}, allowed is {:?}",
-            window.calls, bounds.max_p99
-        )),
+        Some(p99) if calls >= bounds.min_calls.saturating_mul(10) && p99 > allowed => {
+            Some(format!("{hook}: the 99th percentile of {calls} calls is {p99:?}, allowed is {allowed:?}"))
+        }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(calls: u64, failed: u64, p99_us: u64) -> Window {
+        Window { calls, failed, p99: Some(Duration::from_micros(p99_us)) }
+    }
+
+    fn judged(window: Window, other: Window) -> Option<String> {
+        fault(Hook::Route, window, other, &FallBackSettings::default())
+    }
+
+    #[test]
+    fn failures_count_beyond_the_bound_and_beyond_the_other_version() {
+        let fine = window(1000, 0, 2);
+        assert_eq!(judged(window(19, 19, 2), fine), None, "too few calls to tell");
+        assert_eq!(judged(window(100, 5, 2), fine), None);
+        assert!(judged(window(100, 6, 2), fine).is_some_and(|says| says.contains("6.0 % of 100 calls failed")));
+        assert_eq!(judged(window(100, 60, 2), window(100, 40, 2)), None, "the other fails on this traffic too");
+    }
+
+    #[test]
+    fn one_slow_call_of_a_few_takes_nothing_back() {
+        let fine = window(1000, 0, 2);
+        assert_eq!(judged(window(55, 0, 5240), fine), None, "the slowest of 55 calls is no percentile");
+        assert!(judged(window(200, 0, 5240), fine).is_some_and(|says| says.contains("of 200 calls is 5.24ms")));
+        assert_eq!(judged(window(200, 0, 5240), window(1000, 0, 3000)), None, "the machine is slow, not the version");
     }
 }
