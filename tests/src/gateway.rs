@@ -66,6 +66,25 @@ impl Gateway {
         Self::start_in(self.dir).await
     }
 
+    /// Starts another on the same configuration once this one has ended.
+    ///
+    /// # Panics
+    /// If it does not end, or the other does not get ready.
+    pub async fn start_again(mut self) -> Self {
+        self.process.ended().await;
+        Self::start_in(self.dir).await
+    }
+
+    /// Kills it as a power failure would, and starts another on the same configuration.
+    ///
+    /// # Panics
+    /// If the other does not get ready.
+    pub async fn kill_and_start(mut self) -> Self {
+        self.signal(Signal::SIGKILL);
+        self.process.ended().await;
+        Self::start_in(self.dir).await
+    }
+
     async fn start_in(dir: TempDir) -> Self {
         let gateway = Self::start_unready(dir).await;
         let admin = gateway.admin_client();
@@ -121,6 +140,12 @@ impl Gateway {
     /// What `/metrics` says now.
     pub async fn metrics(&self) -> Metrics {
         Metrics::parse(&self.admin_client().get("/metrics").await.ok().text())
+    }
+
+    /// [`Gateway::metrics`] of one that may not answer.
+    pub async fn try_metrics(&self) -> Option<Metrics> {
+        let answer = self.admin_client().request(http::Method::GET, "/metrics").try_send().await.ok()?;
+        (answer.status == 200).then(|| Metrics::parse(&answer.text()))
     }
 
     /// The answer of an admin path as JSON.

@@ -58,6 +58,12 @@ impl Operator {
         self.order(plugin, step, &words).send().await.ok().json()
     }
 
+    /// Orders things to be forgotten.
+    #[must_use]
+    pub fn purge(&self, what: &Value) -> Call {
+        self.0.post("/admin/cache/purge", what).header("tidegate-actor", ACTOR)
+    }
+
     /// Orders the configuration to be read again.
     #[must_use]
     pub fn reload(&self) -> Call {

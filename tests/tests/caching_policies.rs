@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use tidegate_tests::{Answer, Config, Shards, World, policies::PolicyDir, schema, world::PRODUCTS};
+use tidegate_tests::{Answer, Config, Shards, World, policies::PolicyDir, schema, until, world::PRODUCTS};
 
 /// Seconds left of an answer from the cache; none if it is not from there.
 fn time_left(answer: &Answer) -> Option<u64> {
@@ -174,5 +174,123 @@ async fn answers_that_differ_by_a_header_are_kept_apart_and_say_so() {
     world.client.patch(&path, &json!({ "stock": 77 })).send().await.expect_status(204);
     for value in ["red", "blue"] {
         assert_eq!(get(value).await.ok().json()["stock"], 77, "a write makes all of them outdated");
+    }
+}
+
+#[tokio::test]
+async fn a_cdn_is_told_the_tags_of_an_answer_and_nothing_of_what_differs_by_tenant_or_header() {
+    let policies = || PolicyDir::of(&[("testing/faulty", "faulty"), ("tier-classifier", "classifier")]);
+    let public = |config: Config, policies: &PolicyDir| {
+        let products = "collections.products";
+        let config = config.hook(policies.path(), "cache-policy", "faulty").set("http", "cdn", "\"cache-tag\"");
+        config.set(products, "cache_control", "\"public\"")
+    };
+    let dir = policies();
+    let world = over(|config| public(config, &dir).set("collections.products", "cdn_ttl", "\"1m\"")).await;
+    let path = format!("/v1/products/{}", world.product_on(0));
+    let get = |fault: &str| world.client.request(Method::GET, &path).header("x-fault", fault).send();
+    let tagged = get("tag:new, cheap").await.ok();
+    let row = path.trim_start_matches("/v1/");
+    assert_eq!(tagged.header("cache-tag"), format!("c:products,r:{row},t:new%2C%20cheap"));
+    assert_eq!(tagged.header("cdn-cache-control"), "max-age=60");
+    let bypassed = get("bypass").await.ok();
+    assert_eq!(bypassed.header("cdn-cache-control"), "", "the policy keeps it out: {bypassed}");
+    let varied = get("vary:header").await.ok();
+    assert_eq!((varied.header("cache-tag"), varied.header("cdn-cache-control")), ("", ""), "{varied}");
+
+    let dir = policies();
+    let world = over(|config| {
+        let config = public(config, &dir).two_tenants(dir.path(), "classifier");
+        let config = config.set("policies.classify", "config", r#"{ sources = ["header"] }"#);
+        config.set("tenants.known.acme", "shards", r#"["a", "b"]"#)
+    })
+    .await;
+    let get = |tenant: &str| world.client.request(Method::GET, &path).header("x-tenant", tenant).send();
+    let acme = get("acme").await.ok();
+    assert_eq!((acme.header("cache-tag"), acme.header("cdn-cache-control")), ("", ""), "{acme}");
+}
+
+/// A gateway whose invalidation policy does what the note of a changed product says.
+async fn purging(policies: &PolicyDir, change: impl FnOnce(Config) -> Config) -> World {
+    over(|config| change(config.hook(policies.path(), "invalidate", "purger"))).await
+}
+
+/// Profiles may be served late.
+fn late_profiles(config: Config) -> Config {
+    let profiles = "collections.profiles";
+    let config = config.set("feed", "enabled", "true").set(profiles, "consistency", "\"bounded\"");
+    config.set(profiles, "stale_while_revalidate", "\"60s\"")
+}
+
+async fn warm(world: &World, path: &str) {
+    until("it is kept", || async { world.client.get(path).await.ok().is_hit().then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn a_policy_purges_the_list_of_one_query_and_leaves_the_others() {
+    let policies = PolicyDir::with("testing/purger", "purger");
+    let world = purging(&policies, |config| config).await;
+    let (purged, other) = ("/v1/carts?quantity=eq.2&limit=9", "/v1/carts?quantity=eq.3&limit=9");
+    for list in [purged, other] {
+        warm(&world, list).await;
+    }
+    let path = format!("/v1/products/{}", world.product_on(0));
+    let order = json!({ "note": "purge query carts limit=9&quantity=eq.02" });
+    write(&world, Method::PATCH, &path, Some(order)).await;
+    assert!(!world.client.get(purged).await.ok().is_hit());
+    assert!(world.client.get(other).await.ok().is_hit(), "another list stays");
+    let wrong = json!({ "note": "purge query carts quantity=nonsense.2" });
+    warm(&world, &path).await;
+    write(&world, Method::PATCH, &format!("/v1/products/{}", world.product_on(1)), Some(wrong)).await;
+    assert!(!world.client.get(&path).await.ok().is_hit(), "what is no query may have meant anything");
+}
+
+#[tokio::test]
+async fn a_policy_purges_softly_what_may_be_late_and_altogether_what_may_not() {
+    let policies = PolicyDir::with("testing/purger", "purger");
+    let world = purging(&policies, late_profiles).await;
+    let (product, strict) = (world.product_on(0), world.product_on(1));
+    let (product, strict_path) = (format!("/v1/products/{product}"), format!("/v1/products/{strict}"));
+    for shard in [0, 1] {
+        let profile = world.shards.ids_on(shard).next().expect("there is one");
+        let path = format!("/v1/profiles/{profile}");
+        warm(&world, &path).await;
+        let order = json!({ "note": format!("soft-purge row profiles {profile}") });
+        write(&world, Method::PATCH, &product, Some(order)).await;
+        let first = world.client.get(&path).await.ok();
+        assert!(first.cache().contains("detail=stale-while-revalidate"), "shard {shard}: {first}");
+        until("it was fetched again", || async {
+            let read = world.client.get(&path).await.ok();
+            assert!(read.is_hit(), "{read}");
+            (!read.cache().contains("stale")).then_some(())
+        })
+        .await;
+    }
+    warm(&world, &strict_path).await;
+    let order = json!({ "note": format!("soft-purge row products {strict}") });
+    write(&world, Method::PATCH, &product, Some(order)).await;
+    assert!(!world.client.get(&strict_path).await.ok().is_hit(), "strict collections serve nothing late");
+}
+
+#[tokio::test]
+async fn a_row_that_a_policy_refreshes_is_there_before_anybody_asks() {
+    let policies = PolicyDir::with("testing/purger", "purger");
+    let world = purging(&policies, |config| config).await;
+    let (written, elsewhere) = (world.product_on(0), world.product_on(1));
+    let path = format!("/v1/products/{written}");
+    // The row that the write changes, and one on the other shard.
+    for (id, round) in [(written, 1), (elsewhere, 2)] {
+        let refreshed = format!("/v1/products/{id}");
+        warm(&world, &refreshed).await;
+        let note = format!("refresh row products {id}");
+        write(&world, Method::PATCH, &path, Some(json!({ "note": note }))).await;
+        let kept = [("outcome", "kept")];
+        until("it was fetched again", || async {
+            (world.gateway.metrics().await.sum("tidegate_policy_refreshes", &kept) >= round).then_some(())
+        })
+        .await;
+        let read = world.client.get(&refreshed).await.ok();
+        assert!(read.is_hit(), "nobody has asked since: {read}");
+        assert_eq!(read.json()["note"] == note, id == written, "{read}");
     }
 }

@@ -21,7 +21,7 @@ async fn both_shards_are_merged_in_the_order_asked_for() {
     assert_eq!(ids(&answer), expected[..15]);
     assert_eq!(answer.header("content-range"), "0-14/*");
     assert_eq!(answer.header("content-type"), "application/json; charset=utf-8");
-    assert!(answer.cache().starts_with("fwd=bypass"), "{answer}");
+    assert_eq!(answer.cache(), "fwd=miss; detail=first-asked", "{answer}");
     let shards: std::collections::HashSet<usize> = ids(&answer).iter().map(|id| world.shards.shard_of(id)).collect();
     assert_eq!(shards.len(), 2, "the rows came from both");
     assert!(answer.text().contains(&format!("\"price\":{}", schema::price(ids(&answer)[0]))), "every digit: {answer}");
@@ -133,6 +133,71 @@ async fn a_list_shows_every_acknowledged_write() {
         world.client.patch(&format!("/v1/products/{id}"), &json!({ "name": name })).send().await.expect_status(204);
         let path = format!("/v1/products?select=id&name=eq.round%20{round}");
         assert_eq!(ids(&world.client.get(&path).await.ok()), [id]);
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_kept_when_it_is_asked_for_again_however_it_is_written() {
+    let world = World::start().await;
+    let get = |path: &'static str| world.client.get(path);
+    assert_eq!(get("/v1/products?stock=eq.3&price=lt.50").await.ok().cache(), "fwd=miss; detail=first-asked");
+    assert_eq!(get("/v1/products?price=lt.50&stock=eq.03&order=id").await.ok().cache(), "fwd=miss; stored");
+    let mark = world.shards.mark();
+    let hit = get("/v1/products?and=(stock.eq.3,price.lt.50)&limit=1000").await.ok();
+    assert!(hit.is_hit() && !hit.header("age").is_empty(), "{hit}");
+    let known = world.client.request(Method::GET, "/v1/products?price=lt.50&stock=eq.3");
+    let known = known.header("if-none-match", hit.header("etag")).send().await.expect_status(304);
+    assert!(known.is_hit() && known.body.is_empty(), "{known}");
+    assert_eq!(world.shards.count_statements(&mark, "products"), 0, "the database saw nothing");
+    let other = get("/v1/products?price=lt.50&stock=eq.3&limit=2").await.ok();
+    assert!(!other.is_hit() && other.header("etag") != hit.header("etag"), "{other}");
+}
+
+#[tokio::test]
+async fn a_kept_list_ends_with_each_write_that_changes_it() {
+    let world = World::start().await;
+    let list = || async {
+        let answer = world.client.get("/v1/products?select=id,name&price=lt.1").await.ok();
+        (answer.is_hit(), answer.column("name"))
+    };
+    let (on_a, on_b) = (world.product_on(0), world.product_on(1));
+    for id in [on_a, on_b] {
+        while !list().await.0 {}
+        let path = format!("/v1/products/{id}");
+        let change = json!({ "price": 0.25, "name": format!("cheap {id}") });
+        world.client.patch(&path, &change).send().await.expect_status(204);
+        let (hit, names) = list().await;
+        assert!(!hit && names.contains(&change["name"]), "{names:?}");
+        while !list().await.0 {}
+        world.client.request(Method::DELETE, &path).send().await.expect_status(204);
+        assert!(!list().await.1.contains(&change["name"]), "deleted");
+    }
+    while !list().await.0 {}
+    let fresh = json!({ "id": 9001, "name": "new", "price": 0.1 });
+    world.client.request(Method::POST, "/v1/products").json(&fresh).send().await.expect_status(201);
+    assert!(list().await.1.contains(&json!("new")));
+}
+
+#[tokio::test]
+async fn a_kept_list_ends_with_a_cascade() {
+    let world = World::start().await;
+    let list = || async {
+        let answer = world.client.get("/v1/carts?order=profile_id,product_id").await.ok();
+        (answer.is_hit(), answer.column("profile_id"))
+    };
+    while !list().await.0 {}
+    let profile = list().await.1[0].clone();
+    world.client.request(Method::DELETE, &format!("/v1/profiles/{profile}")).send().await.expect_status(204);
+    let (hit, left) = list().await;
+    assert!(!hit && !left.contains(&profile), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_list_that_looks_at_the_clock_is_not_kept() {
+    let world = World::start().await;
+    for _ in 0..3 {
+        let answer = world.client.get("/v1/products?created_at=lt.now&limit=1").await.ok();
+        assert_eq!(answer.cache(), "fwd=bypass; detail=timely");
     }
 }
 

@@ -63,7 +63,7 @@ async fn the_operators_listener_shows_what_goes_on() {
     let shards = world.gateway.admin_json("/admin/shards").await;
     assert_eq!(shards["shards"].as_array().map(Vec::len), Some(2), "{shards}");
     let pools = world.gateway.admin_json("/admin/pools").await.to_string();
-    for class in ["point", "scan", "write"] {
+    for class in ["point", "scan", "write", "batch"] {
         assert!(pools.contains(class), "{pools}");
     }
     assert_eq!(admin.get("/nothing").await.status, 404);

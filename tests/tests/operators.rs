@@ -140,6 +140,9 @@ async fn a_candidate_that_moves_one_row_in_ten_thousand_is_refused_until_its_mov
     }
     let without_reason = operator.order(PLUGIN, "promote", &json!({ "allow_moves": true })).send().await;
     assert!(without_reason.problem(400, "TG027")["message"].to_string().contains("reason"));
+    let some_tenants = json!({ "percent": 1, "allow_moves": true, "reason": "moved by hand at night" });
+    let as_a_canary = operator.order(PLUGIN, "canary", &some_tenants).send().await.problem(400, "TG027");
+    assert!(as_a_canary["message"].to_string().contains("for promote only"), "{as_a_canary}");
 
     let (moving, staying) = ("/v1/products/4321", "/v1/products/4322");
     world.client.get(moving).await.ok();
@@ -153,4 +156,7 @@ async fn a_candidate_that_moves_one_row_in_ten_thousand_is_refused_until_its_mov
     assert_eq!(world.client.get(moving).await.ok().json()["name"], "Moved");
     let history = operator.plugin(PLUGIN).await["history"].to_string();
     assert!(history.contains("moved by hand at night"), "{history}");
+    let back = operator.order(PLUGIN, "rollback", &json!({})).send().await.problem(409, "TG022");
+    assert!(back["hint"].to_string().contains("move them back first"), "{back}");
+    world.client.get(moving).await.ok();
 }

@@ -186,3 +186,34 @@ async fn many_different_misses_share_queries() {
     // Each connection of the pool (4) may have left with its first key before the lock was met.
     assert!(queries <= 8, "{queries} queries for 60 rows");
 }
+
+#[tokio::test]
+async fn a_cdn_is_told_what_a_public_answer_is_purged_by_and_how_long_it_may_keep_it() {
+    let world = World::with(|config| {
+        let products = "collections.products";
+        let config = config.set("http", "cdn", "\"surrogate-key\"").set(products, "cache_control", "\"public\"");
+        config.set(products, "cdn_ttl", "\"5m\"")
+    })
+    .await;
+    let id = world.product_on(0);
+    let path = format!("/v1/products/{id}");
+    let names = format!("c:products r:products/{id}");
+    let first = world.client.get(&path).await.ok();
+    let tag = first.header("etag").to_owned();
+    let again = world.client.request(Method::GET, &path).header("if-none-match", &tag).send().await.expect_status(304);
+    for answer in [&first, &again] {
+        assert_eq!(answer.header("surrogate-key"), names, "{answer}");
+        assert_eq!(answer.header("cdn-cache-control"), "max-age=300", "{answer}");
+        assert_eq!(answer.header("cache-control"), "public, no-cache", "for everybody else");
+    }
+    let list = world.client.get("/v1/products?stock=eq.3").await.ok();
+    assert_eq!(list.header("surrogate-key"), "c:products l:products");
+    assert_eq!(list.header("cdn-cache-control"), "max-age=300");
+    let missing = world.client.get("/v1/products/-1").await.expect_status(404);
+    assert_eq!(missing.header("surrogate-key"), "c:products r:products/-1", "so that a new row purges it");
+    assert_eq!(missing.header("cdn-cache-control"), "max-age=5", "its own time");
+    let private = world.client.get("/v1/profiles/1").await.ok();
+    for field in ["surrogate-key", "cdn-cache-control"] {
+        assert_eq!(private.header(field), "", "{private}");
+    }
+}

@@ -2,7 +2,9 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use tidegate_tests::{Answer, Config, Shards, World, client::Call, policies::PolicyDir, schema, world::PRODUCTS};
+use tidegate_tests::{
+    Answer, Config, Operator, Shards, World, client::Call, policies::PolicyDir, schema, until, world::PRODUCTS,
+};
 
 /// The tenants of [`Config::two_tenants`], with answers tagged by category.
 async fn two_tenants(change: impl FnOnce(Config) -> Config) -> (PolicyDir, World) {
@@ -108,4 +110,30 @@ async fn keys_of_callers_say_whose_they_are_and_wrong_ones_are_turned_away() {
     get(&world, "acme", &path).await.ok();
     let said = world.gateway.process.stderr.all();
     assert!(said.iter().all(|line| !line.contains("k-2")), "keys are in no log: {said:#?}");
+}
+
+/// Everywhere, so that both have the same rows.
+fn everywhere(config: Config) -> Config {
+    ["acme", "bolt"]
+        .into_iter()
+        .fold(config, |config, tenant| config.set(&format!("tenants.known.{tenant}"), "shards", r#"["a", "b"]"#))
+}
+
+#[tokio::test]
+async fn purging_a_tenant_leaves_what_another_has_of_the_same_rows() {
+    let (_policies, world) = two_tenants(everywhere).await;
+    let paths = [
+        format!("/v1/products/{}", world.product_on(0)),
+        format!("/v1/products/{}", world.product_on(1)),
+        "/v1/products?stock=eq.3&limit=9".to_owned(),
+    ];
+    for (tenant, path) in ["acme", "bolt"].into_iter().flat_map(|tenant| paths.iter().map(move |path| (tenant, path))) {
+        until("it is kept", || async { get(&world, tenant, path).await.ok().is_hit().then_some(()) }).await;
+    }
+    let order = json!({ "tenants": ["acme"] });
+    Operator::of(&world.gateway).purge(&order).send().await.expect_status(200);
+    for path in &paths {
+        assert!(!get(&world, "acme", path).await.ok().is_hit(), "{path}");
+        assert!(get(&world, "bolt", path).await.ok().is_hit(), "{path}");
+    }
 }

@@ -21,6 +21,9 @@ pub(crate) const PLUGIN: Limits = Limits { bytes: 64 << 20, time: Duration::from
 /// An order's words.
 pub(crate) const WORDS: Limits = Limits { bytes: 16 << 10, time: Duration::from_secs(10) };
 
+/// What is to be purged.
+pub(crate) const PURGE: Limits = Limits { bytes: 512 << 10, time: Duration::from_secs(10) };
+
 /// The whole body.
 pub(crate) async fn read<B>(headers: &HeaderMap, body: B, limits: Limits) -> Result<Bytes, Refusal>
 where

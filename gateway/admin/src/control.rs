@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tidegate_types::settings::Moves;
+use tidegate_types::{
+    purge::{PurgeTarget, Softness},
+    settings::Moves,
+};
 
 /// What an order comes to: its report as JSON, or why nothing changed.
 pub type Outcome = Result<Value, Refused>;
@@ -15,6 +18,9 @@ pub type Outcome = Result<Value, Refused>;
 pub trait Control: Send + Sync + 'static {
     /// Every shard: an object with `name` and `pools`, each of these with `class`.
     fn shards(&self) -> Vec<Value>;
+
+    /// The gateways in front of each shard: an object with `shard` and `id` for each. None where there is only one.
+    fn members(&self) -> Vec<Value>;
 
     /// The number of the policy set in use.
     fn generation(&self) -> u64;
@@ -34,8 +40,35 @@ pub trait Control: Send + Sync + 'static {
     /// Moves a plugin's version a step forward or back.
     fn steer(&self, plugin: String, step: Step, order: Order) -> BoxFuture<'static, Outcome>;
 
+    /// Forgets what is kept of these, on every gateway, before it answers.
+    fn purge(&self, targets: Vec<PurgeTarget>, softness: Softness, order: Order) -> BoxFuture<'static, Outcome>;
+
+    /// The journal of write-behind collections, and what its shards refuse; `None` without one. Asks the shards.
+    fn journal(&self) -> BoxFuture<'static, Option<Value>>;
+
+    /// Decides about an acknowledged write that its shard refuses, and all others of its row.
+    fn decide(&self, letter: Letter, decision: Decision, order: Order) -> BoxFuture<'static, Outcome>;
+
     /// Reads the configuration again.
     fn reload(&self, order: Order) -> BoxFuture<'static, Outcome>;
+}
+
+/// An acknowledged write that its shard refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The shard's name.
+    pub shard: String,
+    /// Its place in the journal.
+    pub sequence: u64,
+}
+
+/// What becomes of a dead letter and all others of its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// They are applied again.
+    Requeue,
+    /// They are forgotten.
+    Discard,
 }
 
 /// A version to be staged.
@@ -124,6 +157,14 @@ pub enum Why {
     Disk,
     /// The configuration file, or the databases it names, have mistakes.
     Configuration,
+    /// There is no such dead letter.
+    NoLetter,
+    /// The database refuses the dead letter again.
+    StillDead,
+    /// A shard does not answer.
+    ShardDown,
+    /// It was carried out here, but not on every gateway.
+    Unheard,
     /// The gateway is at fault.
     Internal,
 }

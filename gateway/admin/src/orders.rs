@@ -13,7 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     body,
-    control::{Age, Control, Order, Outcome, Step, Upload},
+    control::{Age, Control, Decision, Order, Outcome, Step, Upload},
+    letter, purge,
     reply::{self, Refusal, Reply},
 };
 
@@ -37,6 +38,8 @@ pub(crate) enum Verb<'a> {
     Stage(&'a str),
     Steer(&'a str, Move),
     Reload,
+    Purge,
+    Decide(Decision),
 }
 
 /// The last segment of a path that steers.
@@ -57,13 +60,16 @@ impl Verb<'_> {
             Self::Steer(_, Move::Promote) => "promote",
             Self::Steer(_, Move::RollBack) => "rollback",
             Self::Reload => "reload",
+            Self::Purge => "purge",
+            Self::Decide(Decision::Requeue) => "requeue",
+            Self::Decide(Decision::Discard) => "discard",
         }
     }
 
     const fn plugin(&self) -> &str {
         match self {
             Self::Stage(plugin) | Self::Steer(plugin, _) => plugin,
-            Self::Reload => "",
+            Self::Reload | Self::Purge | Self::Decide(_) => "",
         }
     }
 }
@@ -103,6 +109,18 @@ where
             let words = words(parts, body).await?;
             let (step, order) = words.into_step(way, actor)?;
             (control.steer(plugin, step, order.clone()), order, StatusCode::OK)
+        }
+        Verb::Purge => {
+            let words = purge::Words::parse(&json_body(parts, body, body::PURGE).await?).map_err(Refusal::Order)?;
+            let order = Words { reason: words.reason.clone(), ..Words::default() }.into_order(actor, Takes::Reason)?;
+            let softness = words.softness();
+            let targets = words.targets().map_err(Refusal::Order)?;
+            (control.purge(targets, softness, order.clone()), order, StatusCode::OK)
+        }
+        Verb::Decide(decision) => {
+            let words = letter::Words::parse(&json_body(parts, body, body::WORDS).await?).map_err(Refusal::Order)?;
+            let order = Words { reason: words.reason, ..Words::default() }.into_order(actor, Takes::Reason)?;
+            (control.decide(words.letter, decision, order.clone()), order, StatusCode::OK)
         }
         Verb::Reload => {
             let order = words(parts, body).await?.into_order(actor, Takes::Reason)?;
@@ -235,20 +253,14 @@ struct Words {
 enum Takes {
     Reason,
     Moves,
-    MovesAndPercent,
+    Percent,
 }
 
 async fn words<B>(parts: &Parts, body: B) -> Result<Words, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    if let Some(given) = parts.headers.get(CONTENT_TYPE) {
-        let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        if !essence.eq_ignore_ascii_case("application/json") {
-            return Err(Refusal::NotJson);
-        }
-    }
-    let body = body::read(&parts.headers, body, body::WORDS).await?;
+    let body = json_body(parts, body, body::WORDS).await?;
     if body.trim_ascii().is_empty() {
         return Ok(Words::default());
     }
@@ -261,11 +273,25 @@ where
     })
 }
 
+/// The body of an order that may say something.
+async fn json_body<B>(parts: &Parts, body: B, limits: body::Limits) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    if let Some(given) = parts.headers.get(CONTENT_TYPE) {
+        let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            return Err(Refusal::NotJson);
+        }
+    }
+    body::read(&parts.headers, body, limits).await
+}
+
 impl Words {
     fn into_step(self, way: Move, actor: String) -> Result<(Step, Order), Refusal> {
         let (step, takes) = match way {
             Move::Shadow => (Step::Shadow, Takes::Reason),
-            Move::Canary => (Step::Canary { percent: self.percent.unwrap_or(USUAL_PERCENT) }, Takes::MovesAndPercent),
+            Move::Canary => (Step::Canary { percent: self.percent.unwrap_or(USUAL_PERCENT) }, Takes::Percent),
             Move::Promote => (Step::Promote, Takes::Moves),
             Move::RollBack => (Step::RollBack, Takes::Reason),
         };
@@ -280,10 +306,10 @@ impl Words {
 
     fn into_order(self, actor: String, takes: Takes) -> Result<Order, Refusal> {
         let reason = self.reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
-        let wrong = if self.percent.is_some() && takes != Takes::MovesAndPercent {
+        let wrong = if self.percent.is_some() && takes != Takes::Percent {
             Some(("percent is for canary only", "Leave it out."))
-        } else if self.allow_moves && takes == Takes::Reason {
-            Some(("allow_moves is for canary and promote only", "Leave it out."))
+        } else if self.allow_moves && takes != Takes::Moves {
+            Some(("allow_moves is for promote only", "Leave it out; a canary must find every row where it is."))
         } else if self.allow_moves && reason.is_none() {
             Some((
                 "allow_moves needs a reason",

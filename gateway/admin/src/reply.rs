@@ -77,6 +77,10 @@ const fn of_order(why: Why) -> (StatusCode, &'static str) {
         Why::Invalid => (StatusCode::BAD_REQUEST, codes::BAD_ORDER),
         Why::Disk => (StatusCode::INTERNAL_SERVER_ERROR, codes::DISK),
         Why::Configuration => (StatusCode::UNPROCESSABLE_ENTITY, codes::CONFIGURATION),
+        Why::NoLetter => (StatusCode::NOT_FOUND, codes::NO_LETTER),
+        Why::StillDead => (StatusCode::CONFLICT, codes::STILL_DEAD),
+        Why::ShardDown => (StatusCode::SERVICE_UNAVAILABLE, codes::SHARD_UNAVAILABLE),
+        Why::Unheard => (StatusCode::SERVICE_UNAVAILABLE, codes::PURGED_HERE_ONLY),
         Why::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "XX000"),
     }
 }

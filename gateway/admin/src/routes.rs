@@ -6,8 +6,9 @@
 //! | `/admin/plugins` | GET |
 //! | `/admin/plugins/NAME` | GET, PUT |
 //! | `/admin/plugins/NAME/shadow`, `canary`, `promote`, `rollback` | POST |
-//! | `/admin/shards`, `/admin/pools`, `/admin/config` | GET |
-//! | `/admin/config/reload` | POST |
+//! | `/admin/shards`, `/admin/pools`, `/admin/members`, `/admin/config` | GET |
+//! | `/admin/journal` | GET |
+//! | `/admin/config/reload`, `/admin/cache/purge`, `/admin/journal/requeue`, `/admin/journal/discard` | POST |
 
 use std::net::SocketAddr;
 
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     access::Access,
     console,
+    control::Decision,
     orders::{self, Desk, Move, Verb},
     origin,
     reply::{self, HTML, METRICS, Refusal, Reply, TEXT, with_body},
@@ -33,7 +35,7 @@ pub(crate) struct Context {
     pub(crate) desk: Desk,
 }
 
-/// Answers a request. Waits for nothing but orders: everything shown is already in memory.
+/// Answers a request. Waits for nothing but orders and dead letters: everything else shown is already in memory.
 pub(crate) async fn answer<B>(context: &Context, peer: SocketAddr, request: Request<B>) -> Reply
 where
     B: Body<Data = Bytes> + Unpin,
@@ -54,6 +56,10 @@ where
     }
     match Asked::of(&parts.method, path)? {
         Asked::Show(show) => show.reply(context, parts),
+        Asked::Journal => {
+            let journal = state.serving().ok_or(Refusal::Starting)?.control.journal().await;
+            reply::json(StatusCode::OK, &json!({ "journal": journal }))
+        }
         Asked::Order(verb) => {
             origin::check(access, &parts.headers)?;
             let serving = state.serving().ok_or(Refusal::Starting)?;
@@ -65,6 +71,7 @@ where
 /// What a request asks for.
 enum Asked<'p> {
     Show(Show<'p>),
+    Journal,
     Order(Verb<'p>),
 }
 
@@ -81,7 +88,13 @@ impl<'p> Asked<'p> {
             "/admin/plugins" => Show::Plugins,
             "/admin/shards" => Show::Shards,
             "/admin/pools" => Show::Pools,
+            "/admin/members" => Show::Members,
             "/admin/config" => Show::Config,
+            "/admin/journal" if reads => return Ok(Self::Journal),
+            "/admin/journal" => return Err(Refusal::MethodNotAllowed(READ)),
+            "/admin/journal/requeue" => return Self::posted(method, Verb::Decide(Decision::Requeue)),
+            "/admin/journal/discard" => return Self::posted(method, Verb::Decide(Decision::Discard)),
+            "/admin/cache/purge" => return Self::posted(method, Verb::Purge),
             "/admin/config/reload" => return Self::posted(method, Verb::Reload),
             _ => {
                 let (name, way) = plugin(path).ok_or(Refusal::NotFound)?;
@@ -126,6 +139,7 @@ enum Show<'p> {
     Plugin(&'p str),
     Shards,
     Pools,
+    Members,
     Config,
 }
 
@@ -151,6 +165,7 @@ impl Show<'_> {
             Self::Plugin(name) => shown(control()?.plugin(name).ok_or(Refusal::NoSuchPlugin)?),
             Self::Shards => shown(json!({ "shards": control()?.shards() })),
             Self::Pools => shown(json!({ "pools": pools(control()?.shards()) })),
+            Self::Members => shown(json!({ "members": control()?.members() })),
             Self::Config => shown(control()?.settings()),
         }
     }

@@ -4,8 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidegate_types::{
-    answer::RowBody, bucket::BucketId, collection::CollectionId, epoch::Epoch, key::RowKey, query::Projection,
-    request::TenantId, route::ShardId, snapshot::Snapshot,
+    answer::RowBody,
+    bucket::{BucketId, RelationSeed},
+    collection::CollectionId,
+    epoch::Epoch,
+    key::RowKey,
+    query::Projection,
+    request::TenantId,
+    route::ShardId,
+    snapshot::Snapshot,
 };
 use tokio::time::Instant;
 
@@ -29,12 +36,10 @@ pub struct EntryKey {
 }
 
 impl EntryKey {
-    /// The buckets its entries depend on: the row itself, and the collection's sweep. They are nobody's own:
-    /// tenants may share a table, and a write by one voids what another has cached.
+    /// The buckets its entries depend on: the row itself, and its table's sweep.
     #[must_use]
-    pub fn buckets(&self) -> [BucketId; 2] {
-        let shared = TenantId::SHARED;
-        [BucketId::row(shared, self.collection, &self.key), BucketId::sweep(shared, self.collection)]
+    pub fn buckets(&self, seed: RelationSeed) -> [BucketId; 2] {
+        [BucketId::row(seed, &self.key), BucketId::sweep(seed)]
     }
 }
 
@@ -51,7 +56,7 @@ pub struct Fetched {
 
 /// Microseconds since the cache was made: half the size of an [`Instant`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(u64);
+pub struct Moment(pub(crate) u64);
 
 impl Moment {
     /// Now.
@@ -64,6 +69,18 @@ impl Moment {
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// The one after it.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// This long before, at the earliest when the cache was made.
+    #[must_use]
+    pub fn before(self, age: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)))
     }
 
     /// The time from `earlier` to here, zero if it lies ahead.

@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    hash::BuildHasher,
+    hash::{BuildHasher, Hash},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -15,20 +15,18 @@ use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::entry::EntryKey;
-
 const PARTS: usize = 64;
 
 /// The flights under way, by key. `R` is what a flight brings back.
 #[derive(Debug)]
-pub struct Flights<R> {
+pub struct Flights<K, R> {
     newest: AtomicU64,
     hasher: RandomState,
     // Partitioned so that misses of different keys do not contend. Held for a map operation only.
-    parts: Box<[Mutex<Part<R>>]>,
+    parts: Box<[Mutex<Part<K, R>>]>,
 }
 
-type Part<R> = HashMap<EntryKey, Flight<R>, RandomState>;
+type Part<K, R> = HashMap<K, Flight<R>, RandomState>;
 
 #[derive(Debug)]
 struct Flight<R> {
@@ -42,9 +40,9 @@ pub struct Arrival(u64);
 
 /// What a reader does next.
 #[derive(Debug)]
-pub enum Boarding<'a, R> {
+pub enum Boarding<'a, K: Eq + Hash, R> {
     /// Nobody is fetching the key: the reader does.
-    Lead(Permit<'a, R>),
+    Lead(Permit<'a, K, R>),
     /// Somebody is.
     Join(Seat<R>),
 }
@@ -71,13 +69,20 @@ impl<R: Clone> Seat<R> {
 
 /// The duty to fetch. Dropped without [`Permit::land`], it sends the waiting readers to elect another.
 #[derive(Debug)]
-pub struct Permit<'a, R> {
-    flights: &'a Flights<R>,
-    key: EntryKey,
+pub struct Permit<'a, K: Eq + Hash, R> {
+    flights: &'a Flights<K, R>,
+    key: K,
     result: watch::Sender<Option<R>>,
 }
 
-impl<R> Permit<'_, R> {
+impl<K: Eq + Hash, R> Permit<'_, K, R> {
+    /// Whether somebody waits for the result.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        // One receiver is the flight's own.
+        self.result.receiver_count() > 1
+    }
+
     /// Ends the flight: later readers start another, waiting ones get `result`.
     /// Store what is to be stored before: a reader that finds no flight looks into the cache once more.
     pub fn land(self, result: R) {
@@ -87,7 +92,7 @@ impl<R> Permit<'_, R> {
     }
 }
 
-impl<R> Drop for Permit<'_, R> {
+impl<K: Eq + Hash, R> Drop for Permit<'_, K, R> {
     fn drop(&mut self) {
         if self.result.borrow().is_none() {
             self.flights.part(&self.key).lock().remove(&self.key);
@@ -95,19 +100,13 @@ impl<R> Drop for Permit<'_, R> {
     }
 }
 
-impl<R> Flights<R> {
+impl<K: Clone + Eq + Hash, R> Flights<K, R> {
     /// No flights.
     #[must_use]
     pub fn new() -> Self {
         let hasher = RandomState::default();
         let parts = (0..PARTS).map(|_| Mutex::new(HashMap::with_hasher(hasher.clone()))).collect();
         Self { newest: AtomicU64::new(0), hasher, parts }
-    }
-
-    fn part(&self, key: &EntryKey) -> &Mutex<Part<R>> {
-        let hash = self.hasher.hash_one(key);
-        // The map inside uses the low bits.
-        &self.parts[(hash >> 58) as usize % PARTS]
     }
 
     /// Notes a reader's arrival. Call before anything else of the read.
@@ -118,7 +117,7 @@ impl<R> Flights<R> {
     }
 
     /// Joins the flight of this key, or starts one.
-    pub fn board(&self, key: &EntryKey) -> Boarding<'_, R> {
+    pub fn board(&self, key: &K) -> Boarding<'_, K, R> {
         let mut part = self.part(key).lock();
         if let Some(flight) = part.get(key) {
             return Boarding::Join(Seat { number: flight.number, result: flight.result.clone() });
@@ -142,7 +141,15 @@ impl<R> Flights<R> {
     }
 }
 
-impl<R> Default for Flights<R> {
+impl<K: Eq + Hash, R> Flights<K, R> {
+    fn part(&self, key: &K) -> &Mutex<Part<K, R>> {
+        let hash = self.hasher.hash_one(key);
+        // The map inside uses the low bits.
+        &self.parts[(hash >> 58) as usize % PARTS]
+    }
+}
+
+impl<K: Clone + Eq + Hash, R> Default for Flights<K, R> {
     fn default() -> Self {
         Self::new()
     }

@@ -12,6 +12,9 @@ use crate::l1::L1;
 
 /// Rows served from the cache.
 pub const HITS: (&str, &str) = ("tidegate_cache_hits", "Rows served from the cache");
+/// Rows served after their time.
+pub const LATE: (&str, &str) =
+    ("tidegate_cache_late_hits", "Rows served from the cache after their time, under bounded consistency");
 /// Rows the cache did not have, or might no longer serve.
 pub const MISSES: (&str, &str) =
     ("tidegate_cache_misses", "Rows the cache did not have or might no longer serve, by reason");
@@ -43,6 +46,8 @@ pub enum MissReason {
     Outdated,
     /// It was kept without the tags that the cache policy gives now.
     Unbounded,
+    /// Other gateways may have written without telling: the lease on the shard's floors had lapsed.
+    Lapsed,
 }
 
 /// What a reader that missed did.
@@ -56,9 +61,27 @@ pub enum FlightRole {
     Moved,
 }
 
+/// Labels of [`MissReason`], in its order.
+pub(crate) const MISS_REASONS: [&str; 5] = ["absent", "expired", "outdated", "unbounded", "lapsed"];
+/// Labels of [`FlightRole`], in its order.
+pub(crate) const FLIGHT_ROLES: [&str; 3] = ["led", "joined", "moved"];
+/// Labels of [`NotStored`], as [`index`] orders them.
+pub(crate) const NOT_STORED_REASONS: [&str; 5] = ["floor", "too_large", "epoch", "purged", "first_asked"];
+
+/// The place of a reason among [`NOT_STORED_REASONS`].
+pub(crate) const fn index(reason: NotStored) -> usize {
+    match reason {
+        NotStored::Floor => 0,
+        NotStored::TooLarge => 1,
+        NotStored::Epoch => 2,
+        NotStored::Purged => 3,
+        NotStored::FirstAsked => 4,
+    }
+}
+
 type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
 
-fn counters<const N: usize>(
+pub(crate) fn counters<const N: usize>(
     registry: &mut Registry,
     metric: (&str, &str),
     label: &'static str,
@@ -73,10 +96,11 @@ fn counters<const N: usize>(
 #[derive(Debug, Clone)]
 pub struct Metrics {
     pub(crate) hits: Counter,
-    misses: [Counter; 4],
+    pub(crate) late: Counter,
+    misses: [Counter; MISS_REASONS.len()],
     pub(crate) stored: Counter,
-    not_stored: [Counter; 4],
-    flights: [Counter; 3],
+    not_stored: [Counter; NOT_STORED_REASONS.len()],
+    flights: [Counter; FLIGHT_ROLES.len()],
     pub(crate) raises: Counter,
     pub(crate) voids: Counter,
 }
@@ -84,17 +108,18 @@ pub struct Metrics {
 impl Metrics {
     /// Registers everything.
     pub fn register(registry: &mut Registry, l1: L1) -> Self {
-        let [hits, stored, raises, voids] = std::array::from_fn(|_| Counter::default());
+        let [hits, late, stored, raises, voids] = std::array::from_fn(|_| Counter::default());
         registry.register(HITS.0, HITS.1, hits.clone());
+        registry.register(LATE.0, LATE.1, late.clone());
         registry.register(STORED.0, STORED.1, stored.clone());
         registry.register(RAISES.0, RAISES.1, raises.clone());
         registry.register(VOIDS.0, VOIDS.1, voids.clone());
 
-        let misses = counters(registry, MISSES, "reason", ["absent", "expired", "outdated", "unbounded"]);
-        let not_stored = counters(registry, NOT_STORED, "reason", ["floor", "too_large", "epoch", "purged"]);
-        let flights = counters(registry, FLIGHTS, "role", ["led", "joined", "moved"]);
+        let misses = counters(registry, MISSES, "reason", MISS_REASONS);
+        let not_stored = counters(registry, NOT_STORED, "reason", NOT_STORED_REASONS);
+        let flights = counters(registry, FLIGHTS, "role", FLIGHT_ROLES);
         registry.register_collector(Box::new(Size(l1)));
-        Self { hits, misses, stored, not_stored, flights, raises, voids }
+        Self { hits, late, misses, stored, not_stored, flights, raises, voids }
     }
 
     pub(crate) fn miss(&self, reason: MissReason) {
@@ -106,13 +131,7 @@ impl Metrics {
     }
 
     pub(crate) fn not_stored(&self, reason: NotStored) {
-        let index = match reason {
-            NotStored::Floor => 0,
-            NotStored::TooLarge => 1,
-            NotStored::Epoch => 2,
-            NotStored::Purged => 3,
-        };
-        self.not_stored[index].inc();
+        self.not_stored[index(reason)].inc();
     }
 }
 

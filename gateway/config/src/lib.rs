@@ -8,8 +8,9 @@
 //! - `report`: collects errors while a file is read
 //! - `section`: a table being read: which keys are known, which were given
 //! - `value`: readers of single values (durations, sizes, addresses, choices)
-//! - `secret`: `env:NAME`, `file:PATH` and `postgres://` URLs
-//! - `listeners`, `shards`, `pools`, `cache`, `policies` and `hooks`, `tenants`, `collections`: the tables
+//! - `secret`: `env:NAME`, `file:PATH` and `postgres://` URLs; `l2`: `redis://` URLs
+//! - `listeners`, `shards`, `pools`, `cache`, `cluster`, `feed`, `journal`, `policies` and `hooks`, `tenants`,
+//!   `collections`: the tables
 //!   of the file
 //! - `outline`: what one table must know of another
 //!
@@ -17,10 +18,14 @@
 
 pub mod diff;
 pub mod error;
+mod feed;
 
 mod cache;
+mod cluster;
 mod collections;
 mod hooks;
+mod journal;
+mod l2;
 mod listeners;
 mod outline;
 mod policies;
@@ -67,7 +72,7 @@ pub fn parse(text: &str, origin: &str) -> Result<Settings, ConfigErrors> {
 }
 
 /// What later versions will read: named, so that nobody takes the message for a spelling mistake.
-const LATER: &[&str] = &["auth", "journal"];
+const LATER: &[&str] = &["auth"];
 
 fn read(text: &str, origin: &str, resolver: &Resolver<'_>) -> Result<Settings, ConfigErrors> {
     let mut report = Report::new(text, origin);
@@ -82,15 +87,19 @@ fn read(text: &str, origin: &str, resolver: &Resolver<'_>) -> Result<Settings, C
     let outline = Outline::of(document.get_ref());
     let mut root = Section::root(document.get_ref());
     root.later(&mut report, LATER);
+    let feed = feed::read(root.table(&mut report, "feed"), &mut report);
     let settings = Settings {
         http: listeners::http(root.table(&mut report, "http"), &mut report),
         admin: listeners::admin(root.table(&mut report, "admin"), &mut report, resolver),
         shards: shards::read(&mut root, &mut report, resolver),
         pools: pools::read(root.table(&mut report, "pools"), &mut report),
-        cache: cache::read(root.table(&mut report, "cache"), &mut report),
+        cache: cache::read(root.table(&mut report, "cache"), &mut report, resolver),
+        cluster: cluster::read(root.table(&mut report, "cluster"), &mut report, resolver),
+        journal: journal::read(root.table(&mut report, "journal"), &mut report, resolver),
         policies: policies::read(root.table(&mut report, "policies"), &mut report, resolver, &outline),
         tenants: tenants::read(root.table(&mut report, "tenants"), &mut report, &outline),
-        collections: collections::read(&mut root, &mut report),
+        collections: collections::read(&mut root, &mut report, feed.following, &outline),
+        feed,
     };
     root.finish(&mut report);
     report.finish(settings)

@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-use tidegate_types::settings::{AdminSettings, HttpSettings};
+use tidegate_types::settings::{AdminSettings, CdnKeys, HttpSettings};
 
 use crate::{
     report::Report,
     secret::Resolver,
     section::Section,
-    value::{address, duration, integer, size},
+    value::{address, choice, duration, integer, size},
 };
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -19,6 +19,8 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const TENTH: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(3600);
+const CDNS: &[(&str, CdnKeys)] =
+    &[("off", CdnKeys::Off), ("surrogate-key", CdnKeys::SurrogateKey), ("cache-tag", CdnKeys::CacheTag)];
 
 pub(crate) fn http(mut section: Section<'_>, report: &mut Report<'_>) -> HttpSettings {
     let s = &mut section;
@@ -34,6 +36,7 @@ pub(crate) fn http(mut section: Section<'_>, report: &mut Report<'_>) -> HttpSet
         request_timeout: s.or(report, "request_timeout", Duration::from_secs(30), duration(TENTH..=HOUR)),
         drain_delay: s.or(report, "drain_delay", Duration::from_secs(10), duration(Duration::ZERO..=HOUR)),
         drain_grace: s.or(report, "drain_grace", Duration::from_secs(20), duration(Duration::ZERO..=HOUR)),
+        cdn: s.or(report, "cdn", CdnKeys::Off, choice(CDNS, &[])),
     };
     section.finish(report);
     settings

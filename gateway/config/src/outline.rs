@@ -11,6 +11,10 @@ pub(crate) struct Outline<'a> {
     pub(crate) classifies: bool,
     /// Whether there is a tenant it can name.
     pub(crate) has_tenants: bool,
+    /// Whether there is a place for what write-behind collections acknowledge.
+    pub(crate) journals: bool,
+    /// Whether there may be other gateways.
+    pub(crate) clustered: bool,
 }
 
 impl<'a> Outline<'a> {
@@ -23,6 +27,8 @@ impl<'a> Outline<'a> {
             shards: shards.collect(),
             classifies: table(root, &["policies", "classify"]).is_some(),
             has_tenants: table(root, &["tenants", "known"]).is_some_and(|known| !known.is_empty()),
+            journals: table(root, &["journal"]).is_some(),
+            clustered: table(root, &["cluster"]).is_some(),
         }
     }
 

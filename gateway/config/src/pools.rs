@@ -19,6 +19,9 @@ const SCAN: PoolSettings = defaults(0, 8, 2_000, 15_000);
 /// A write holds its connection for a transaction.
 const WRITE: PoolSettings = defaults(0, 8, 2_000, 10_000);
 
+/// One flush at a time and what an operator asks about; a batch takes longer than a write.
+const BATCH: PoolSettings = defaults(0, 2, 2_000, 30_000);
+
 const fn defaults(min: usize, max: usize, wait_ms: u64, statement_ms: u64) -> PoolSettings {
     PoolSettings {
         min,
@@ -29,11 +32,11 @@ const fn defaults(min: usize, max: usize, wait_ms: u64, statement_ms: u64) -> Po
 }
 
 pub(crate) fn read(mut section: Section<'_>, report: &mut Report<'_>) -> PoolsSettings {
-    section.later(report, &["batch"]);
     let pools = PoolsSettings {
         point: pool(section.table(report, "point"), report, POINT),
         scan: pool(section.table(report, "scan"), report, SCAN),
         write: pool(section.table(report, "write"), report, WRITE),
+        batch: pool(section.table(report, "batch"), report, BATCH),
     };
     section.finish(report);
     pools

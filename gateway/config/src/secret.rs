@@ -3,13 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
-use tidegate_types::settings::Secret;
+use tidegate_types::settings::{L2Servers, Secret};
 use toml::de::DeValue;
 
 use crate::{
     section::{Reading, found},
     value,
 };
+
+/// Shorter ones could be guessed from what is seen on the network.
+const MIN_SHARED_SECRET: usize = 16;
 
 /// Where `env:` and `file:` look.
 pub(crate) struct Resolver<'e> {
@@ -56,6 +59,20 @@ impl<'e> Resolver<'e> {
             return Err("a token is printable ASCII without spaces, and not empty".to_owned());
         }
         Ok(Secret::new(token))
+    }
+
+    /// Where the shared tier is.
+    pub(crate) fn l2(&self, value: &DeValue<'_>) -> Reading<L2Servers> {
+        crate::l2::servers(&self.resolve(&secret_text(value)?)?)
+    }
+
+    /// What several gateways know and nobody else.
+    pub(crate) fn shared_secret(&self, value: &DeValue<'_>) -> Reading<Secret> {
+        let secret = self.resolve(&secret_text(value)?)?;
+        if secret.len() < MIN_SHARED_SECRET {
+            return Err(format!("must have at least {MIN_SHARED_SECRET} characters; `openssl rand -hex 32` makes one"));
+        }
+        Ok(Secret::new(secret))
     }
 
     /// The URL of a PostgreSQL server.

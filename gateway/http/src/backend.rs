@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use tidegate_pipeline::{Gateway, Names};
 use tidegate_types::{
-    answer::{ListAnswer, RowAnswer, WriteAnswer},
+    answer::{ListAnswer, RowAnswer, WriteAnswer, WriteStatus},
     collection::{Collection, Collections},
     policy::Who,
     problem::Problem,
@@ -25,6 +25,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The shards, for their names in logs.
     fn topology(&self) -> &Arc<Topology>;
+
+    /// What became of the acknowledged write that this token names; `None` if it names none.
+    fn write_status(&self, token: &str) -> impl Future<Output = Result<Option<WriteStatus>, Problem>> + Send;
 
     /// Answers a keyed read.
     fn read_row(&self, facts: &Facts<'_>, read: &RowRead) -> impl Future<Output = Result<RowAnswer, Problem>> + Send;
@@ -56,6 +59,10 @@ impl Backend for Gateway {
 
     fn topology(&self) -> &Arc<Topology> {
         Self::topology(self)
+    }
+
+    fn write_status(&self, token: &str) -> impl Future<Output = Result<Option<WriteStatus>, Problem>> + Send {
+        Self::write_status(self, token)
     }
 
     fn read_row(&self, facts: &Facts<'_>, read: &RowRead) -> impl Future<Output = Result<RowAnswer, Problem>> + Send {

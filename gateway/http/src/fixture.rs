@@ -5,7 +5,7 @@ mod fake;
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use tidegate_types::{
-    collection::{Collection, CollectionId, Collections, Column, KeyColumn, Mode, Visibility, WriteReach},
+    collection::{Collection, CollectionId, Collections, Column, Consistency, KeyColumn, Mode, Visibility, WriteReach},
     key::KeyType,
     query::{Direction, Filter, Nulls, OrderTerm, Projection, SelectItem, Sense},
 };
@@ -38,8 +38,12 @@ fn collection(id: u32, name: &str, columns: &[(&str, &str)], key: &[(&str, KeyTy
         mode: Mode::CacheAside,
         ttl: Duration::from_secs(60),
         negative_ttl: Duration::from_secs(5),
+        consistency: Consistency::Strict,
         visibility: Visibility::Private,
+        cdn_ttl: None,
         max_rows: 1000,
+        list_bytes: None,
+        track: Vec::new(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     sync::Arc,
     task::Poll,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -16,11 +16,12 @@ use http::{
 use http_body_util::Full;
 use hyper::body::Body;
 use tidegate_types::{
-    answer::{CacheStatus, RowChange, Trace, WriteAnswer, WrittenRow},
+    answer::{CacheStatus, Landed, Refill, RowChange, Trace, WriteAnswer, WrittenRow},
     collection::Collection,
     key::RowKey,
     problem::{Problem, ProblemKind, codes},
     request::{Facts, IfMatch, RowRead, WriteAction, WriteRequest},
+    settings::CdnKeys,
 };
 use tokio::time::timeout_at;
 use tracing::Instrument as _;
@@ -34,10 +35,13 @@ use crate::{
         problems::{clip, nearest},
         text::{Plus, decode},
     },
-    response::{self, Asked, Reply},
+    response::{self, Asked, Cdn, Reply},
     router::{self, Endpoint, Route},
     span,
 };
+
+/// Of a request's time, kept for its answer by a write that waits for its shard.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// Answers requests with what a [`Backend`] says. Cheap to clone.
 #[derive(Debug)]
@@ -53,6 +57,7 @@ impl<B> Clone for Handler<B> {
 struct Shared<B> {
     backend: B,
     limits: Limits,
+    cdn: CdnKeys,
     metrics: Metrics,
 }
 
@@ -67,10 +72,17 @@ struct Answered {
 
 type Outcome = Result<Answered, Problem>;
 
+/// What a request is about.
+enum Found<'a> {
+    Collection(Route<'a>, Arc<Collection>),
+    /// An acknowledged write, by its token.
+    Status(&'a str),
+}
+
 impl<B: Backend> Handler<B> {
     /// A handler over `backend`.
-    pub(crate) fn new(backend: B, limits: Limits, metrics: Metrics) -> Self {
-        Self(Arc::new(Shared { backend, limits, metrics }))
+    pub(crate) fn new(backend: B, limits: Limits, cdn: CdnKeys, metrics: Metrics) -> Self {
+        Self(Arc::new(Shared { backend, limits, cdn, metrics }))
     }
 
     /// Answers one request.
@@ -95,7 +107,11 @@ impl<B: Backend> Handler<B> {
         T: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let (route, collection) = match self.find(parts) {
-            Ok(found) => found,
+            Ok(Found::Collection(route, collection)) => (route, collection),
+            Ok(Found::Status(token)) => {
+                discard(body, &parts.headers);
+                return (RouteKind::Status, Box::pin(self.status(token, started)).await);
+            }
             Err(problem) => {
                 discard(body, &parts.headers);
                 return (RouteKind::Unmatched, Err(problem));
@@ -118,7 +134,7 @@ impl<B: Backend> Handler<B> {
             Endpoint::PutFiltered | Endpoint::PatchFiltered | Endpoint::DeleteFiltered => {
                 (RouteKind::FilteredWrite, self.write(parts, &route, &collection, body, started).await)
             }
-            Endpoint::Options => {
+            Endpoint::Options | Endpoint::Status => {
                 discard(body, &parts.headers);
                 let reply = response::options(&parts.headers, router::allow(parts.uri.path()));
                 (RouteKind::Options, Ok(Answered { reply, trace: None, cache: None }))
@@ -127,14 +143,17 @@ impl<B: Backend> Handler<B> {
     }
 
     /// The endpoint and the collection, after the limits on the head.
-    fn find<'a>(&self, parts: &'a Parts) -> Result<(Route<'a>, Arc<Collection>), Problem> {
+    fn find<'a>(&self, parts: &'a Parts) -> Result<Found<'a>, Problem> {
         self.0.limits.check_head(parts).map_err(|refused| self.refused(refused))?;
         let route = router::route(&parts.method, parts.uri.path())?;
+        if route.endpoint == Endpoint::Status {
+            return Ok(Found::Status(route.key));
+        }
         let name = decode(route.collection, Plus::Literal, "The collection's name")?;
         match self.0.backend.collection(&name) {
             Some(collection) => {
                 span::collection(&collection.name);
-                Ok((route, collection))
+                Ok(Found::Collection(route, collection))
             }
             None => {
                 let message = format!("Could not find the table '{}' in the schema cache", clip(&name));
@@ -148,20 +167,28 @@ impl<B: Backend> Handler<B> {
         }
     }
 
+    async fn status(&self, token: &str, started: Instant) -> Outcome {
+        let status = self.in_time(started, self.0.backend.write_status(token)).await?.ok_or_else(|| {
+            Problem::new(ProblemKind::RowNotFound, codes::UNKNOWN_STATUS, "No write has this status URL")
+        })?;
+        Ok(unasked(response::status(&status)))
+    }
+
     async fn row(&self, parts: &Parts, route: &Route<'_>, collection: Arc<Collection>, started: Instant) -> Outcome {
         let call = call::row(parts, route, collection)?;
         let facts = Facts::of(parts);
         let mut answer = self.in_time(started, self.0.backend.read_row(&facts, &call.read)).await?;
         let trace = std::mem::take(&mut answer.trace);
-        let cache = Some(answer.status);
-        Ok(Answered { reply: response::row(call, &parts.headers, answer), trace: Some(trace), cache })
+        let (cache, cdn) = (Some(answer.status), Cdn { keys: self.0.cdn, tenant: trace.who.tenant });
+        Ok(Answered { reply: response::row(call, &parts.headers, answer, cdn), trace: Some(trace), cache })
     }
 
     async fn list(&self, parts: &Parts, collection: &Arc<Collection>, started: Instant) -> Outcome {
         let call = call::list(parts, collection)?;
         let facts = Facts::of(parts);
         let answer = self.in_time(started, self.0.backend.read_list(&facts, &call.read)).await?;
-        let reply = response::list(call, &parts.headers, &answer);
+        let cdn = Cdn { keys: self.0.cdn, tenant: answer.trace.who.tenant };
+        let reply = response::list(call, &parts.headers, &answer, cdn);
         Ok(Answered { reply, trace: Some(answer.trace), cache: Some(answer.status) })
     }
 
@@ -186,7 +213,9 @@ impl<B: Backend> Handler<B> {
                 _ => self.0.limits.read(body, &parts.headers).await.map_err(|refused| self.refused(refused))?,
             };
             let call = call::write(parts, route, collection, json)?;
-            let (asked, write) = Asked::split(call);
+            let (asked, mut write) = Asked::split(call);
+            // Whoever waits for the shard longer than for any answer is answered before.
+            write.wait = write.wait.min(self.0.limits.request_timeout.saturating_sub(ANSWER_TIME));
             let facts = Facts::of(parts);
             match &write.action {
                 WriteAction::Insert { body, .. } if body.rows == 0 => Ok(unasked(response::unchanged(asked))),
@@ -225,7 +254,9 @@ impl<B: Backend> Handler<B> {
             return Err(condition::failed());
         }
         let row = answer.row.map(|body| WrittenRow { key, change: RowChange::Updated, body });
-        Ok(wrote(asked, WriteAnswer { rows: row.into_iter().collect(), trace: answer.trace }))
+        let rows = row.into_iter().collect();
+        let answer = WriteAnswer { rows, refill: Refill::None, landed: Landed::Shard, trace: answer.trace };
+        Ok(wrote(asked, answer))
     }
 
     async fn in_time<A>(&self, started: Instant, work: impl Future<Output = Result<A, Problem>>) -> Result<A, Problem> {

@@ -8,10 +8,12 @@
 //! - `router`: the whole public surface in one match
 //! - `handler`: one request from head to response
 //! - `parse`: the dialect, from text to trees; `limits`: bounds on heads and bodies
+//! - [`dialect`]: the same for query strings that a purge names
 //! - `response`: answers and problems as HTTP; `status`: the only map from problem to status
 //! - `span`, [`metrics`]: what operators see
 
 mod backend;
+pub mod dialect;
 mod drain;
 mod handler;
 mod limits;
@@ -27,5 +29,6 @@ mod status;
 mod fixture;
 
 pub use backend::Backend;
+pub use dialect::RestDialect;
 pub use drain::{Drain, DrainPhase};
 pub use server::{Server, ServerError};

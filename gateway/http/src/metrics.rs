@@ -50,6 +50,7 @@ label! {
         Insert = "insert",
         RowWrite = "row_write",
         FilteredWrite = "filtered_write",
+        Status = "write_status",
         Options = "options",
         Unmatched = "unmatched",
     }

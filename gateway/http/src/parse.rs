@@ -10,6 +10,7 @@ pub(crate) mod column;
 pub(crate) mod condition;
 mod cursor;
 pub(crate) mod filter;
+pub(crate) mod idempotency;
 pub(crate) mod key;
 pub(crate) mod logic;
 mod order;

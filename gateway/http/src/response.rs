@@ -1,5 +1,7 @@
 //! From what the pipelines answer to HTTP responses: one module per kind of answer.
 
+mod behind;
+mod cdn;
 mod fields;
 mod list;
 mod problem;
@@ -11,6 +13,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 pub(crate) use self::{
+    behind::status,
+    cdn::Cdn,
     fields::{cors, options, server_timing},
     list::list,
     problem::problem,

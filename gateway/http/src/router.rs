@@ -24,6 +24,8 @@ pub(crate) enum Endpoint {
     DeleteRow,
     /// Delete the rows that filters choose.
     DeleteFiltered,
+    /// What became of an acknowledged write.
+    Status,
     /// Methods of a path, and CORS preflight.
     Options,
 }
@@ -37,6 +39,12 @@ pub(crate) struct Route<'a> {
     pub(crate) key: &'a str,
 }
 
+/// What the path of a status URL begins with.
+pub(crate) const STATUS_PATH: &str = "/v1/$status/";
+/// The first segment of it, which no collection has.
+const STATUS: &str = "$status";
+
+const STATUS_METHODS: HeaderValue = HeaderValue::from_static("OPTIONS,GET,HEAD");
 const COLLECTION_METHODS: HeaderValue = HeaderValue::from_static("OPTIONS,GET,HEAD,POST,PUT,PATCH,DELETE");
 const ROW_METHODS: HeaderValue = HeaderValue::from_static("OPTIONS,GET,HEAD,PUT,PATCH,DELETE");
 
@@ -45,6 +53,7 @@ const ROW_METHODS: HeaderValue = HeaderValue::from_static("OPTIONS,GET,HEAD,PUT,
 /// ```text
 /// /v1/{collection}        GET HEAD POST PUT PATCH DELETE OPTIONS
 /// /v1/{collection}/{key}  GET HEAD      PUT PATCH DELETE OPTIONS
+/// /v1/$status/{token}     GET HEAD                       OPTIONS
 /// ```
 ///
 /// # Errors
@@ -52,6 +61,8 @@ const ROW_METHODS: HeaderValue = HeaderValue::from_static("OPTIONS,GET,HEAD,PUT,
 pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Problem> {
     let (collection, key) = segments(path).ok_or_else(unknown_path)?;
     let endpoint = match (key, method.as_str()) {
+        (Some(_), "GET" | "HEAD") if collection == STATUS => Endpoint::Status,
+        (Some(_), "PUT" | "PATCH" | "DELETE") if collection == STATUS => return Err(unknown_method(method)),
         (Some(_), "GET" | "HEAD") => Endpoint::ReadRow,
         (None, "GET" | "HEAD") => Endpoint::ReadList,
         (None, "POST") => Endpoint::Insert,
@@ -70,6 +81,7 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Pro
 /// The `Allow` field of a path.
 pub(crate) fn allow(path: &str) -> HeaderValue {
     match segments(path) {
+        Some((STATUS, Some(_))) => STATUS_METHODS,
         Some((_, Some(_))) => ROW_METHODS,
         _ => COLLECTION_METHODS,
     }
@@ -120,6 +132,8 @@ mod tests {
     fn other_methods_are_refused() {
         assert_eq!(route(&Method::TRACE, "/v1/a").expect_err("TRACE").code, "PGRST117");
         assert_eq!(route(&Method::POST, "/v1/a/1").expect_err("POST on a row").code, "PGRST117");
+        assert_eq!(route(&Method::PUT, "/v1/$status/1").expect_err("PUT on a status").code, "PGRST117");
+        assert_eq!(allow("/v1/$status/1"), STATUS_METHODS);
         assert_eq!(allow("/v1/a/1"), ROW_METHODS);
         assert_eq!(allow("/v1/a"), COLLECTION_METHODS);
     }

@@ -77,7 +77,7 @@ impl<B: Backend> Server<B> {
         let listener = listen(settings.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let metrics = Metrics::register(registry);
-        let handler = Handler::new(backend, Limits::new(settings), metrics.clone());
+        let handler = Handler::new(backend, Limits::new(settings), settings.cdn, metrics.clone());
         Ok(Self {
             listener,
             address,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode, request::Parts};
 use tidegate_pipeline::Names;
 use tidegate_types::{
-    answer::{BypassReason, CacheStatus, Trace},
+    answer::{BypassReason, CacheStatus, StaleReason, Trace},
     problem::Problem,
     route::Topology,
 };
@@ -89,12 +89,16 @@ fn clipped(name: &str) -> &str {
 fn word(status: &CacheStatus) -> &'static str {
     match status {
         CacheStatus::Hit { .. } => "hit",
+        CacheStatus::Stale { reason: StaleReason::Revalidating, .. } => "stale-while-revalidate",
+        CacheStatus::Stale { reason: StaleReason::Error, .. } => "stale-if-error",
         CacheStatus::MissStored { .. } => "miss",
         CacheStatus::MissNotStored { .. } => "miss-not-stored",
+        CacheStatus::Dirty => "dirty",
         CacheStatus::Bypass(BypassReason::Mode) => "bypass-mode",
-        CacheStatus::Bypass(BypassReason::List) => "bypass-list",
+        CacheStatus::Bypass(BypassReason::Timely) => "bypass-timely",
         CacheStatus::Bypass(BypassReason::Policy) => "bypass-policy",
         CacheStatus::Bypass(BypassReason::PolicyFailed) => "bypass-policy-failed",
+        CacheStatus::Bypass(BypassReason::Behind) => "bypass-feed-behind",
         CacheStatus::Bypass(BypassReason::Settling) => "bypass-settling",
     }
 }

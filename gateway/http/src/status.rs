@@ -13,6 +13,7 @@ pub(crate) const fn of(kind: ProblemKind) -> StatusCode {
         ProblemKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ProblemKind::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         ProblemKind::Conflict => StatusCode::CONFLICT,
+        ProblemKind::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         ProblemKind::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         ProblemKind::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ProblemKind::UriTooLong => StatusCode::URI_TOO_LONG,

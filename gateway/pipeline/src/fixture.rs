@@ -1,11 +1,14 @@
-//! A collection for unit tests.
+//! A collection and a dialect for unit tests.
 
 use std::time::Duration;
 
 use tidegate_types::{
-    collection::{Collection, CollectionId, Column, KeyColumn, Mode, Visibility, WriteReach},
+    collection::{Collection, CollectionId, Column, Consistency, KeyColumn, Mode, Visibility, WriteReach},
     key::KeyType,
+    query::{ColumnRef, Filter, ListQuery, Operator, Sense},
 };
+
+use crate::dialect::Dialect;
 
 /// A table with the key (id, lang).
 pub(crate) fn collection(id: u32, name: &str) -> Collection {
@@ -32,7 +35,28 @@ pub(crate) fn collection(id: u32, name: &str) -> Collection {
         mode: Mode::CacheAside,
         ttl: Duration::from_secs(60),
         negative_ttl: Duration::from_secs(5),
+        consistency: Consistency::Strict,
         visibility: Visibility::Private,
+        cdn_ttl: None,
         max_rows: 1000,
+        list_bytes: None,
+        track: Vec::new(),
+    }
+}
+
+/// Knows conditions of equality, as `name=eq.value`.
+#[derive(Debug)]
+pub(crate) struct Equalities;
+
+impl Dialect for Equalities {
+    fn list(&self, collection: &Collection, query: &str) -> Result<ListQuery, String> {
+        let filter = |pair: &str| {
+            let (name, value) = pair.split_once("=eq.").ok_or("not an equality")?;
+            collection.column(name).ok_or("no such column")?;
+            let column = ColumnRef { name: name.to_owned(), path: Vec::new() };
+            Ok(Filter::Compare { column, operator: Operator::Eq, value: value.to_owned(), sense: Sense::Plain })
+        };
+        let filters = query.split('&').map(filter).collect::<Result<_, &str>>()?;
+        Ok(ListQuery { filters, ..ListQuery::default() })
     }
 }

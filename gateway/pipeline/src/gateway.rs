@@ -1,22 +1,33 @@
 //! The handle that the HTTP front and the admin API hold.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tidegate_cache::Cache;
+use tidegate_cluster::Cluster;
 use tidegate_policy::PolicyHost;
 use tidegate_store::Store;
 use tidegate_types::{
-    answer::{ListAnswer, RowAnswer, WriteAnswer},
+    answer::{ListAnswer, RowAnswer, WriteAnswer, WriteStatus},
     collection::{Collection, CollectionId, Collections},
     policy::Who,
     problem::Problem,
+    purge::{PurgeError, PurgeTarget, Purged, Softness},
     request::{Facts, ListRead, RowRead, WriteRequest},
     route::Topology,
 };
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
+    behind::Behind,
+    bounded::Stretch,
+    dialect::SharedDialect,
+    feed::Feeds,
     metrics::Metrics,
+    monitor::{Notes, Sample, metrics::Source},
+    refresh::Refreshes,
     serving::{Live, Serving},
 };
 
@@ -36,6 +47,8 @@ pub struct GatewayParts {
     pub store: Store,
     /// The policies.
     pub policies: PolicyHost,
+    /// Reads query strings that name a list to be purged.
+    pub dialect: SharedDialect,
     /// Counters; see [`Metrics::register`].
     pub metrics: Metrics,
 }
@@ -47,7 +60,18 @@ pub(crate) struct Shared {
     pub(crate) cache: Cache,
     pub(crate) store: Store,
     pub(crate) policies: PolicyHost,
+    pub(crate) dialect: SharedDialect,
     pub(crate) metrics: Metrics,
+    pub(crate) feeds: Feeds,
+    /// Set before the first request, where there may be other gateways.
+    pub(crate) cluster: OnceLock<Cluster>,
+    /// Set before the first request, where there are write-behind collections.
+    pub(crate) behind: OnceLock<Behind>,
+    pub(crate) notes: Notes,
+    pub(crate) stretch: Stretch,
+    pub(crate) refreshes: Refreshes,
+    /// Taken by whoever runs the monitor.
+    noted: Mutex<Option<mpsc::Receiver<(Source, Sample)>>>,
 }
 
 /// A tenant and a class by their names, for logs.
@@ -63,9 +87,27 @@ impl Gateway {
     /// A gateway of these parts.
     #[must_use]
     pub fn new(parts: GatewayParts) -> Self {
-        let GatewayParts { collections, topology, cache, store, policies, metrics } = parts;
+        let GatewayParts { collections, topology, cache, store, policies, dialect, metrics } = parts;
         let live = Live::new(Serving { collections });
-        Self(Arc::new(Shared { live, topology, cache, store, policies, metrics }))
+        let (feeds, cluster) = (Feeds::new(topology.len()), OnceLock::new());
+        let (notes, noted) = Notes::new();
+        let noted = Mutex::new(Some(noted));
+        Self(Arc::new(Shared {
+            live,
+            topology,
+            cache,
+            store,
+            policies,
+            dialect,
+            metrics,
+            feeds,
+            cluster,
+            behind: OnceLock::new(),
+            notes,
+            stretch: Stretch::default(),
+            refreshes: Refreshes::default(),
+            noted,
+        }))
     }
 
     /// The pipelines' counters, registered.
@@ -90,12 +132,41 @@ impl Gateway {
     /// [`tidegate_types::collection::renumber`] after those of [`Gateway::collections`]; where others were served
     /// meanwhile it is done here, and the result tells the numbers.
     pub fn replace(&self, serving: Serving) -> Arc<Collections> {
-        self.0.live.replace(serving)
+        let collections = match self.0.cluster.get() {
+            // Writes of other gateways that are under way raised what was served before; they have lower
+            // transaction ids than the base that is taken after this.
+            Some(cluster) => cluster.rejoin_after(|| self.0.live.replace(serving)),
+            None => {
+                let before = self.collections();
+                let collections = self.0.live.replace(serving);
+                crate::feed::forget_values(&self.0, &before, &collections);
+                collections
+            }
+        };
+        self.0.feeds.follow(&collections, &self.0.policies.session());
+        collections
     }
 
     /// Voids what is kept of these collections: their rows were moved.
     pub fn void(&self, collections: &[CollectionId]) {
-        crate::touch::void_collections(&self.0.cache, collections);
+        crate::touch::void_collections(&self.0.cache, &self.collections(), collections);
+    }
+
+    /// Forgets what is kept of these, in any representation. When this returns, nothing that was asked of a shard
+    /// before the call is served to a request that comes after it, but as late as a soft purge allows.
+    ///
+    /// # Errors
+    /// [`PurgeError`]; unless it is [`PurgeError::Unheard`] nothing was purged.
+    pub async fn purge(&self, targets: &[PurgeTarget], softness: Softness) -> Result<Purged, PurgeError> {
+        crate::purge::purge(&self.0, targets, softness).await
+    }
+
+    /// Compares the cache with the shards until it is stopped. One task does; others return at once.
+    pub async fn monitor(&self, stop: CancellationToken) {
+        let noted = self.0.noted.lock().take();
+        if let Some(noted) = noted {
+            crate::monitor::run(self.0.clone(), noted, stop).await;
+        }
     }
 
     /// The names behind a request's numbers.
@@ -141,6 +212,14 @@ impl Gateway {
     /// A policy failed closed or refused, the query does not fit the collection, or a shard cannot answer.
     pub async fn read_list(&self, facts: &Facts<'_>, read: &ListRead) -> Result<ListAnswer, Problem> {
         crate::read::list(&self.0, facts, read).await
+    }
+
+    /// What became of an acknowledged write, by its status token; `None` for one that names none.
+    ///
+    /// # Errors
+    /// Its shard cannot be asked.
+    pub async fn write_status(&self, token: &str) -> Result<Option<WriteStatus>, Problem> {
+        crate::behind::status(&self.0, token).await
     }
 
     /// Writes, in a task of its own: a caller that goes away cancels nothing.

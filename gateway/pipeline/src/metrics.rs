@@ -23,6 +23,12 @@ pub const FALLBACKS: (&str, &str) = (
      meant, by reason",
 );
 
+/// Rows fetched again because an invalidation policy wants it.
+pub const REFRESHES: (&str, &str) = (
+    "tidegate_policy_refreshes",
+    "Rows fetched again because an invalidation policy wants it, by outcome; a dropped one is fetched by its next reader",
+);
+
 /// At most one line about fallbacks in this time.
 const LOG_EVERY_MS: u64 = 1000;
 
@@ -60,11 +66,29 @@ impl Fallback {
     }
 }
 
+/// What came of fetching a row again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshEnd {
+    /// It is in the cache.
+    Kept,
+    /// It was read and may not be kept: by the cache policy, or another write is under way.
+    NotKept,
+    /// Its shard or a policy failed.
+    Failed,
+    /// Too many wait.
+    Dropped,
+}
+
+/// Labels of [`RefreshEnd`], in its order.
+const REFRESH_ENDS: [&str; 4] = ["kept", "not_kept", "failed", "dropped"];
+
 /// Handles, resolved once.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     writes: [Counter; 3],
     fallbacks: [Counter; 3],
+    pub(crate) monitor: crate::monitor::metrics::Metrics,
+    refreshes: [Counter; REFRESH_ENDS.len()],
     start: Instant,
     /// When a line about fallbacks may be logged again, in milliseconds since `start`.
     quiet_until: Arc<AtomicU64>,
@@ -81,11 +105,19 @@ impl Metrics {
         let writes =
             ["committed", "failed", "unknown"].map(|outcome| writes.get_or_create_owned(&[("outcome", outcome)]));
         let fallbacks = Fallback::ALL.map(|reason| fallbacks.get_or_create_owned(&[("reason", reason.as_str())]));
-        Self { writes, fallbacks, start: Instant::now(), quiet_until: Arc::default() }
+        let monitor = crate::monitor::metrics::Metrics::register(registry);
+        let refreshes = Labelled::default();
+        registry.register(REFRESHES.0, REFRESHES.1, refreshes.clone());
+        let refreshes = REFRESH_ENDS.map(|outcome| refreshes.get_or_create_owned(&[("outcome", outcome)]));
+        Self { writes, fallbacks, monitor, refreshes, start: Instant::now(), quiet_until: Arc::default() }
     }
 
     pub(crate) fn write(&self, end: WriteEnd) {
         self.writes[end as usize].inc();
+    }
+
+    pub(crate) fn refreshed(&self, end: RefreshEnd) {
+        self.refreshes[end as usize].inc();
     }
 
     /// Counts a fallback, and logs it unless one was logged just now.

@@ -25,11 +25,22 @@ pub(crate) fn read(
     collection: &Collection,
     shard_key: Option<&str>,
 ) -> Result<Decided, Problem> {
-    let query = RouteQuery { facts, collection, access: Access::Read, shard_key };
     let who = session.classify(facts, collection, Access::Read).map_err(problem)?;
+    read_as(session, who, facts, collection, shard_key)
+}
+
+/// [`read`] for somebody who is known.
+pub(crate) fn read_as(
+    session: &Session,
+    who: Who,
+    facts: &Facts<'_>,
+    collection: &Collection,
+    shard_key: Option<&str>,
+) -> Result<Decided, Problem> {
+    let query = RouteQuery { facts, collection, access: Access::Read, shard_key };
     let shards = session.route(who, &query).map_err(problem)?.shards;
     let keep = match collection.mode {
-        Mode::CacheAside => session.keep(who, &query),
+        Mode::CacheAside | Mode::WriteThrough | Mode::WriteBehind => session.keep(who, &query),
         // There is nothing to narrow.
         Mode::Bypass => Keep::AsConfigured,
     };
@@ -69,6 +80,22 @@ pub(crate) fn write(session: &Session, facts: &Facts<'_>, write: &WriteRequest) 
         [shard] => Ok((who, shard)),
         _ => Err(several_shards(collection, &write.action, route.shards.len())),
     }
+}
+
+/// How the rows that a write touches may be kept, for a collection that it fills: as the same client's reads of
+/// them would be.
+pub(crate) fn refill(session: &Session, facts: &Facts<'_>, who: Who, write: &WriteRequest) -> Keep {
+    let collection = &*write.collection;
+    if collection.mode != Mode::WriteThrough {
+        return Keep::Bypass;
+    }
+    let shard_key = match &write.action {
+        WriteAction::Put { key, .. } | WriteAction::Patch { key, .. } | WriteAction::Delete { key } => {
+            Some(collection.shard_key_text(key))
+        }
+        WriteAction::PatchWhere { .. } | WriteAction::DeleteWhere { .. } | WriteAction::Insert { .. } => None,
+    };
+    session.keep(who, &RouteQuery { facts, collection, access: Access::Read, shard_key: shard_key.as_deref() })
 }
 
 fn problem(error: PolicyError) -> Problem {

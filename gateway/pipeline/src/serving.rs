@@ -26,6 +26,8 @@ pub struct Serving {
 #[derive(Debug)]
 pub(crate) struct Edition {
     pub(crate) collections: Arc<Collections>,
+    /// Of the collections: two gateways raise the same buckets only where it is the same.
+    pub(crate) digest: u64,
     /// Editions before this one that were in use when it came.
     before: Vec<Weak<Edition>>,
     /// Those of them that did not have a collection, where there are any.
@@ -34,7 +36,8 @@ pub(crate) struct Edition {
 
 impl Edition {
     fn first(collections: Arc<Collections>) -> Self {
-        Self { collections, before: Vec::new(), strangers: HashMap::new() }
+        let digest = collections.digest();
+        Self { collections, digest, before: Vec::new(), strangers: HashMap::new() }
     }
 
     fn after(now: &Arc<Self>, collections: Arc<Collections>) -> Self {
@@ -47,7 +50,8 @@ impl Edition {
             (collection.id, strangers)
         });
         let strangers = strangers.filter(|(_, strangers)| !strangers.is_empty()).collect();
-        Self { collections, before, strangers }
+        let digest = collections.digest();
+        Self { collections, digest, before, strangers }
     }
 
     /// Whether every write under way raises what it changes of this collection. Once true, it stays so while

@@ -3,48 +3,85 @@
 use tidegate_cache::Cache;
 use tidegate_types::{
     answer::WrittenRow,
-    bucket::BucketId,
+    bucket::{BucketId, RelationSeed},
     collection::{Collection, CollectionId, Collections, WriteReach},
-    request::TenantId,
+    normal,
+    query::{Count, ListQuery},
+    tenant::TenantId,
 };
 
-/// Rows raised one by one; a write of more raises the whole collection instead.
-const MAX_ROW_BUCKETS: usize = 256;
+use crate::values;
 
-/// Rows and lists of a collection, whatever the tenant: tenants may share its table.
-pub(crate) fn whole(id: CollectionId) -> [BucketId; 2] {
-    [BucketId::sweep(TenantId::SHARED, id), BucketId::relation(TenantId::SHARED, id)]
+/// Rows raised one by one; a write of more raises the whole collection instead.
+pub(crate) const MAX_ROW_BUCKETS: usize = 256;
+
+/// Rows and lists of a collection, whatever the tenant: tenants may share its table. Lists that are told apart by a
+/// column's value depend on the first of them too.
+pub(crate) fn whole(seed: RelationSeed) -> [BucketId; 2] {
+    [BucketId::sweep(seed), BucketId::relation(seed)]
 }
 
 /// Voids everything that is kept of these collections, on every shard: their rows were moved.
-pub fn void_collections(cache: &Cache, collections: &[CollectionId]) {
-    let buckets: Vec<BucketId> = collections.iter().copied().flat_map(whole).collect();
+pub fn void_collections(cache: &Cache, served: &Collections, moved: &[CollectionId]) {
+    let buckets: Vec<BucketId> = moved.iter().flat_map(|id| reached(served, *id)).collect();
     cache.void_beside(None, &buckets);
 }
 
 /// The buckets of the rows written, of the lists they appear in, and of whatever the database
-/// changes along with them.
+/// changes along with them; but for the values that lists are told apart by ([`crate::values`]).
 pub(crate) fn buckets(collections: &Collections, collection: &Collection, rows: &[WrittenRow]) -> Vec<BucketId> {
-    let tenant = TenantId::SHARED;
-    let mut buckets = vec![BucketId::relation(tenant, collection.id)];
+    let seed = collection.seed();
+    let mut buckets = vec![BucketId::relation(seed)];
     if rows.len() > MAX_ROW_BUCKETS {
-        buckets.push(BucketId::sweep(tenant, collection.id));
+        buckets.push(BucketId::sweep(seed));
     } else {
-        buckets.extend(rows.iter().map(|row| BucketId::row(tenant, collection.id, &row.key)));
+        buckets.extend(rows.iter().map(|row| BucketId::row(seed, &row.key)));
     }
     match &collection.reach {
         // The request was parsed before the collections were replaced: which of them it reaches now is not known.
         _ if collections.by_id(collection.id).is_none() => buckets.extend(all(collections)),
         WriteReach::Own => {}
-        WriteReach::Cascades(others) => buckets.extend(others.iter().copied().flat_map(whole)),
+        WriteReach::Cascades(others) => buckets.extend(others.iter().flat_map(|id| reached(collections, *id))),
         WriteReach::Anything => buckets.extend(all(collections)),
     }
     buckets
 }
 
+/// The lists of a collection, also those that are told apart by a column's value.
+pub(crate) fn lists(seed: RelationSeed) -> [BucketId; 2] {
+    [BucketId::relation(seed), BucketId::columns(seed)]
+}
+
+/// The buckets that a list depends on: whatever changes its rows raises one of them.
+pub(crate) fn list(collection: &Collection, query: &ListQuery) -> Vec<BucketId> {
+    let seed = collection.seed();
+    match values::of_list(collection, query) {
+        Some(mut buckets) => {
+            buckets.extend([BucketId::columns(seed), BucketId::sweep(seed)]);
+            buckets
+        }
+        None => whole(seed).into(),
+    }
+}
+
+/// The bucket that a purge of this query voids, whether or not its total was asked for: that is no part of a query
+/// string.
+pub(crate) fn query(tenant: TenantId, collection: &Collection, normal: &ListQuery) -> BucketId {
+    let uncounted = ListQuery { count: Count::None, ..normal.clone() };
+    BucketId::query(tenant, collection.seed(), &normal::encode(&uncounted))
+}
+
 /// Everything.
 pub(crate) fn all(collections: &Collections) -> impl Iterator<Item = BucketId> {
-    collections.iter().flat_map(|collection| whole(collection.id))
+    collections.iter().flat_map(|collection| whole(collection.seed()))
+}
+
+/// Rows and lists of one collection; of all, if it is not among them.
+fn reached(collections: &Collections, id: CollectionId) -> Vec<BucketId> {
+    match collections.by_id(id) {
+        Some(collection) => whole(collection.seed()).into(),
+        None => all(collections).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -71,9 +108,10 @@ mod tests {
         (Collections::new(all.into_iter().map(Arc::new).collect()), written)
     }
 
-    fn sweeps(buckets: &[BucketId]) -> Vec<u32> {
-        let raised = |id: &u32| buckets.contains(&BucketId::sweep(TenantId::SHARED, CollectionId(*id)));
-        (0..9).filter(raised).collect()
+    /// Which collections are raised as a whole, by their place.
+    fn sweeps(collections: &Collections, buckets: &[BucketId]) -> Vec<u32> {
+        let raised = |c: &&Arc<Collection>| buckets.contains(&BucketId::sweep(c.seed()));
+        collections.iter().filter(raised).map(|c| c.id.0).collect()
     }
 
     #[test]
@@ -81,14 +119,18 @@ mod tests {
         let (collections, written) = served(WriteReach::Own);
         let own = buckets(&collections, &written, &rows(2));
         assert_eq!(own.len(), 3);
-        assert!(own.contains(&BucketId::relation(TenantId::SHARED, written.id)));
-        assert!(own.contains(&BucketId::row(TenantId::SHARED, written.id, &rows(1)[0].key)));
-        assert_eq!(sweeps(&buckets(&collections, &written, &rows(257))), [0], "too many to raise one by one");
+        assert!(own.contains(&BucketId::relation(written.seed())));
+        assert!(own.contains(&BucketId::row(written.seed(), &rows(1)[0].key)));
+        assert_eq!(
+            sweeps(&collections, &buckets(&collections, &written, &rows(257))),
+            [0],
+            "too many to raise one by one"
+        );
 
         let (collections, written) = served(WriteReach::Cascades(vec![CollectionId(2)]));
-        assert_eq!(sweeps(&buckets(&collections, &written, &rows(1))), [2]);
+        assert_eq!(sweeps(&collections, &buckets(&collections, &written, &rows(1))), [2]);
         let (collections, written) = served(WriteReach::Anything);
-        assert_eq!(sweeps(&buckets(&collections, &written, &rows(1))), [0, 1, 2]);
+        assert_eq!(sweeps(&collections, &buckets(&collections, &written, &rows(1))), [0, 1, 2]);
     }
 
     #[test]
@@ -96,7 +138,7 @@ mod tests {
         let (collections, _) = served(WriteReach::Own);
         let before = collection(7, "written");
         let raised = buckets(&collections, &before, &rows(1));
-        assert_eq!(sweeps(&raised), [0, 1, 2]);
-        assert!(raised.contains(&BucketId::row(TenantId::SHARED, before.id, &rows(1)[0].key)));
+        assert_eq!(sweeps(&collections, &raised), [0, 1, 2]);
+        assert!(raised.contains(&BucketId::row(before.seed(), &rows(1)[0].key)));
     }
 }

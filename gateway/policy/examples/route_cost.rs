@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use prometheus_client::registry::Registry;
 use tidegate_policy::{DirectorySource, Keeping, PlacedKey, PlacementProbe, PolicyHost, RouteQuery, Setup};
 use tidegate_types::{
-    collection::{Collection, CollectionId, Mode, Visibility, WriteReach},
+    collection::{Collection, CollectionId, Consistency, Mode, Visibility, WriteReach},
     policy::Who,
     request::Facts,
     route::{Access, Topology},
@@ -93,8 +93,12 @@ fn collection() -> Collection {
         mode: Mode::CacheAside,
         ttl: Duration::from_secs(60),
         negative_ttl: Duration::from_secs(5),
+        consistency: Consistency::Strict,
         visibility: Visibility::Public,
+        cdn_ttl: None,
         max_rows: 1000,
+        list_bytes: None,
+        track: Vec::new(),
     }
 }
 

@@ -172,7 +172,7 @@ impl RefusalReason {
             Self::Downgrade => "Raise the version in its manifest, or force the older one if it is meant",
             Self::Placement => {
                 "Make it place existing keys as before, or move the rows first and allow moves: by allow_moves with a \
-                 reason in the call, or [policies.route] allow_moves = true"
+                 reason when it is promoted, or [policies.route] allow_moves = true; a canary never may"
             }
             Self::Engine => "Run the gateway on a platform that wasmtime supports",
         }

@@ -16,8 +16,8 @@ use crate::{
     bindings::Directories,
     control::{
         Control, DirectorySource,
-        book::{Book, Plugin, configured},
-        follow::{Reload, Seen},
+        book::{Book, configured},
+        follow::{Reload, Seen, stamps_of},
         orders::{Order, Upload},
         refused::ControlError,
         report::PluginReport,
@@ -32,7 +32,7 @@ use crate::{
     recording::{Header, Recorder},
     set::{PolicySet, Session},
     signature::TrustedKeys,
-    vault::{State, Vault, rfc3339},
+    vault::{State, Vault, VaultError, VaultReader, rfc3339},
     watch,
 };
 
@@ -59,7 +59,7 @@ pub struct Setup<'a> {
 pub enum Keeping {
     /// In the state folder, which is then this process's alone.
     Kept,
-    /// Nothing is read or written there: for a look at the configuration.
+    /// Nothing is written there: for a look at the configuration, and at what is in use.
     Nothing,
 }
 
@@ -92,11 +92,8 @@ impl PolicyHost {
     pub async fn start(setup: Setup<'_>) -> Result<Self, PolicyError> {
         let Setup { settings, topology, tenants, probe, directories, keeping, registry } = setup;
         let metrics = Metrics::register(registry);
-        let vault = vault(settings, keeping)?;
-        let state = match &vault {
-            Some(vault) => vault.load().map_err(|error| PolicyError::State(error.to_string()))?,
-            None => State::default(),
-        };
+        let (vault, kept) = vault(settings, keeping)?;
+        let (kept, state) = last_state(kept, keeping)?;
         let artifacts = vault.clone().map(|vault| vault as Arc<dyn Artifacts>);
         let loader = Loader::new(settings, metrics.custom.clone(), artifacts);
         let loader = Arc::new(loader.map_err(|refusal| PolicyError::Refused(Box::new(refusal)))?);
@@ -124,6 +121,7 @@ impl PolicyHost {
             trusted: ArcSwap::from_pointee(trusted),
             loader,
             vault,
+            kept,
             state: Mutex::new(state),
             probe,
             directories,
@@ -131,14 +129,16 @@ impl PolicyHost {
             recent,
             recorders,
         };
+        // Stamped before reading: a change while reading is a change for the first look.
+        let seen = Arc::new(tokio::sync::Mutex::new(stamps_of(settings)));
         let book = control.fill(settings).await?;
-        {
+        let state = {
             let mut held = control.book.lock();
             *held = book;
             control.publish(&mut held);
-            control.save(&held).map_err(|error| PolicyError::State(error.message))?;
-        }
-        let seen = Arc::new(tokio::sync::Mutex::new(control.stamps()));
+            control.noted(&held)
+        };
+        control.save(state).await.map_err(|error| PolicyError::State(error.message))?;
         Ok(Self { control: Arc::new(control), seen })
     }
 
@@ -246,72 +246,7 @@ impl PolicyHost {
     /// # Errors
     /// A plugin cannot be used with it, or would look for existing keys elsewhere.
     pub async fn reconfigure(&self, settings: &PolicySettings, tenants: Arc<Tenants>) -> Result<(), PolicyError> {
-        let control = &*self.control;
-        let _turn = control.turn.lock().await;
-        let environment = control.environment.load_full();
-        let copies = start::directories(settings, &*control.directories).await?;
-        let same = *environment.tenants == *tenants && *environment.directories == copies;
-        let next = Environment { tenants, directories: Arc::new(copies), topology: environment.topology.clone() };
-        let trusted = trusted(settings)?;
-        let before = (control.environment.swap(Arc::new(next)), control.trusted.swap(Arc::new(trusted)));
-        match self.replaced(settings, same).await {
-            Ok(plugins) => {
-                control.settings.store(Arc::new(settings.clone()));
-                {
-                    let mut book = control.book.lock();
-                    book.plugins = plugins;
-                    control.publish(&mut book);
-                    control.save(&book).map_err(|error| PolicyError::State(error.message))?;
-                }
-                *self.seen.lock().await = control.stamps();
-                Ok(())
-            }
-            Err(error) => {
-                control.environment.store(before.0);
-                control.trusted.store(before.1);
-                Err(error)
-            }
-        }
-    }
-
-    /// The plugins of another configuration.
-    async fn replaced(
-        &self,
-        settings: &PolicySettings,
-        same: bool,
-    ) -> Result<std::collections::BTreeMap<Arc<str>, Plugin>, PolicyError> {
-        let control = &*self.control;
-        let mut plugins = std::collections::BTreeMap::new();
-        for (name, hooks) in configured(settings) {
-            let unchanged = same && control.book.lock().plugins.get(&name).is_some_and(|known| known.hooks == hooks);
-            if unchanged {
-                continue;
-            }
-            let plugin = control.first(settings, name.clone(), hooks).await?;
-            let placed = control.placed(&plugin.active, control.current.load_full()).await;
-            if let Placement::Moved { detail, .. } = placed
-                && crate::control::arrive::moves(&plugin.hooks) == tidegate_types::settings::Moves::Refused
-            {
-                let refusal = crate::error::Refusal {
-                    origin: start::origin(settings, &name),
-                    digest: plugin.active.record.digest.clone(),
-                    reason: crate::error::RefusalReason::Placement,
-                    detail,
-                };
-                return Err(PolicyError::Refused(Box::new(refusal)));
-            }
-            plugins.insert(name, plugin);
-        }
-        // Only now, when nothing can fail any more.
-        let mut book = control.book.lock();
-        for name in configured(settings).into_keys() {
-            if !plugins.contains_key(&name)
-                && let Some(known) = book.plugins.remove(&name)
-            {
-                plugins.insert(name, known);
-            }
-        }
-        Ok(plugins)
+        self.control.reconfigure(settings, tenants, trusted(settings)?, &self.seen).await
     }
 }
 
@@ -320,19 +255,35 @@ fn trusted(settings: &PolicySettings) -> Result<TrustedKeys, PolicyError> {
         .map_err(|error| PolicyError::State(format!("[policies] trusted_keys: {error}")))
 }
 
-/// The state folder, where there is anything to keep. One that cannot be written to is no reason not to
-/// serve; one that is another gateway's is.
-fn vault(settings: &PolicySettings, keeping: Keeping) -> Result<Option<Arc<Vault>>, PolicyError> {
-    use crate::vault::VaultError;
+/// The state folder, where there is anything to keep, to write to and to read from. One that cannot be
+/// written to is no reason not to serve; one that is another gateway's is.
+fn vault(
+    settings: &PolicySettings,
+    keeping: Keeping,
+) -> Result<(Option<Arc<Vault>>, Option<VaultReader>), PolicyError> {
     let dir: Option<PathBuf> = settings.state.clone().or_else(|| settings.dir.as_ref().map(|dir| dir.join(".state")));
-    let Some(dir) = dir.filter(|_| keeping == Keeping::Kept && !configured(settings).is_empty()) else {
-        return Ok(None);
-    };
+    let Some(dir) = dir.filter(|_| !configured(settings).is_empty()) else { return Ok((None, None)) };
+    let reader = VaultReader::new(&dir);
+    if keeping == Keeping::Nothing {
+        return Ok((None, Some(reader)));
+    }
     match Vault::open(&dir) {
-        Ok(vault) => Ok(Some(Arc::new(vault))),
+        Ok(vault) => Ok((Some(Arc::new(vault)), Some(reader))),
         Err(error @ VaultError::Io { .. }) if settings.state.is_none() => {
             tracing::warn!(%error, "plugins cannot be staged, and are compiled at every start: set [policies] state");
-            Ok(None)
+            Ok((None, None))
+        }
+        Err(error) => Err(PolicyError::State(error.to_string())),
+    }
+}
+
+/// What was in use when a gateway last saved it. Who only looks may not be allowed to see it.
+fn last_state(kept: Option<VaultReader>, keeping: Keeping) -> Result<(Option<VaultReader>, State), PolicyError> {
+    match kept.as_ref().map(VaultReader::load).transpose() {
+        Ok(state) => Ok((kept, state.unwrap_or_default())),
+        Err(error @ VaultError::Io { .. }) if keeping == Keeping::Nothing => {
+            tracing::warn!(%error, "what was promoted is not known: the plugins of the folder are used");
+            Ok((None, State::default()))
         }
         Err(error) => Err(PolicyError::State(error.to_string())),
     }
@@ -365,3 +316,6 @@ fn recorders(
     let recorder = Recorder::open(record, header).map_err(|error| PolicyError::State(error.to_string()))?;
     Ok(Recorders(Some(Arc::new(recorder))))
 }
+
+#[cfg(test)]
+mod tests;

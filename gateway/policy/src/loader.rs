@@ -10,7 +10,6 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 use tidegate_types::{
     route::Topology,
     settings::{Grant, Isolation, PolicySettings},
@@ -29,6 +28,7 @@ use crate::{
     guest::{Blueprint, GuestFailure, Instance},
     hook::Hook,
     metrics::FailureKind,
+    vault::digest_of,
     version::{Parts, Version},
 };
 
@@ -103,11 +103,6 @@ pub struct Loader {
     numbers: AtomicU64,
 }
 
-/// SHA-256 of a file in hex.
-pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Loader {
     /// A loader on the process's engine.
     ///
@@ -144,7 +139,7 @@ impl Loader {
     /// # Errors
     /// It is no plugin of any kind.
     pub fn compile(&self, bytes: &[u8]) -> Step<Arc<Compiled>> {
-        let digest = digest(bytes);
+        let digest = digest_of(bytes);
         if let Some(found) = self.compiled.lock().iter().find(|compiled| compiled.digest == digest) {
             return Ok(found.clone());
         }
@@ -201,7 +196,6 @@ impl Loader {
                 description: Arc::new(description),
                 inputs,
                 secret,
-                config: of.config.clone(),
                 tenants: environment.tenants.clone(),
                 blueprint,
                 budget: self.call_timeout,

@@ -211,7 +211,7 @@ impl Metrics {
     }
 
     /// Records the duration of a call.
-    pub fn called(&self, _hook: Hook, seconds: f64) {
+    pub fn called(&self, seconds: f64) {
         self.call_seconds.observe(seconds);
     }
 

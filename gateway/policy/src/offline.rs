@@ -27,6 +27,7 @@ use crate::{
     metrics::FailureKind,
     phrase,
     question::{Answer, ChangedHow, ChangedRow, Given, Operation, Question},
+    vault::digest_of,
 };
 
 /// Wall-clock budget of a call: nobody waits, and machines that build are busy.
@@ -128,7 +129,7 @@ impl Plugin {
     /// # Errors
     /// The gateway would refuse it, whatever its configuration is.
     pub fn compile(bytes: &[u8], fuel: Fuel) -> Result<Self, Refusal> {
-        let refused = |step| refusal(&loader::digest(bytes), step);
+        let refused = |step| refusal(&digest_of(bytes), step);
         let engine = match fuel {
             Fuel::Off => engine::shared(),
             Fuel::Counted => engine::counting(),

@@ -55,7 +55,8 @@ impl Patience {
     }
 
     fn place(&self, tenant: TenantId) -> &Place {
-        &self.0[tenant.0 as usize % PLACES]
+        let place = usize::try_from(tenant.0 % PLACES as u64).unwrap_or(0);
+        &self.0[place]
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_types::policy::{Change, Purge, Who};
+use tidegate_types::policy::{Change, Invalidation, Who};
 
 use crate::{
     guest::GuestFailure,
@@ -52,7 +52,7 @@ impl Recorders {
         version: &Version,
         who: Who,
         changes: &[Change],
-        outcome: &Result<Vec<Purge>, GuestFailure>,
+        outcome: &Result<Vec<Invalidation>, GuestFailure>,
     ) {
         let Some(recorder) = self.recording() else { return };
         let answer = match outcome {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_types::{
     collection::Collection,
-    policy::{Change, Keep, Purge, Who},
+    policy::{Change, Invalidation, Keep, Who},
     request::Facts,
     route::{Access, Route, RouteSource, ShardSet, Topology},
     settings::RouteFallback,
@@ -177,7 +177,7 @@ impl Session {
     ///
     /// # Errors
     /// The policy failed: everything it might have meant is to be purged.
-    pub fn invalidate(&self, who: Who, changes: &[Change]) -> Result<Vec<Purge>, PolicyError> {
+    pub fn invalidate(&self, who: Who, changes: &[Change]) -> Result<Vec<Invalidation>, PolicyError> {
         let set = &*self.0;
         let Some(slot) = &set.slots[Hook::Invalidate as usize] else { return Ok(Vec::new()) };
         let version = slot.pick(who, || changes.first().map_or(0, |change| xxh3_64(change.key.as_bytes())));

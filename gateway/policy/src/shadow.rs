@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tidegate_types::{
     collection::CollectionId,
-    policy::{Change, Purge, Who},
+    policy::{Change, Invalidation, Who},
     route::Access,
     tenant::Tenants,
 };
@@ -100,7 +100,7 @@ struct Changed {
     who: Who,
     changes: Vec<Change>,
     columns: Arc<[Arc<str>]>,
-    purges: Vec<Purge>,
+    purges: Vec<Invalidation>,
     question: Question,
 }
 
@@ -156,7 +156,7 @@ impl Shadow {
         who: Who,
         changes: &[Change],
         columns: &Arc<[Arc<str>]>,
-        active: Option<&Vec<Purge>>,
+        active: Option<&Vec<Invalidation>>,
         metrics: &Metrics,
     ) {
         let Some(purges) = active else { return };

@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use tidegate_types::{
     bucket::BucketId,
-    policy::{Keep, MAX_TAGS, Narrowed, Purge, Who},
+    policy::{Invalidation, Keep, MAX_TAGS, Narrowed, Purge, Urgency, Who},
     route::{ShardId, ShardSet, Topology},
-    tenant::{Tenant, Tenants},
+    tenant::{Tenant, TenantId, Tenants},
 };
 
 use crate::{
-    bindings::{Action, Classification, Decision, Mode, Target, Targets},
+    bindings::{Action, Classification, Decision, Mode, Target, Targets, Verb},
     guest::GuestFailure,
     inputs::Declared,
     metrics::FailureKind,
@@ -115,39 +115,46 @@ pub fn keep(answer: &Decision, who: Who, declared: &[Declared], inputs: &[Option
         ttl: answer.ttl_ms.map(|ttl| Duration::from_millis(u64::from(ttl.max(1)))),
         stale: Duration::from_millis(u64::from(answer.stale_ms)),
         tags: answer.tags.iter().map(|tag| BucketId::tag(who.tenant, tag)).collect(),
+        tag_names: if who.tenant == TenantId::SHARED { answer.tags.clone() } else { Vec::new() },
         variant: (!answer.vary.is_empty()).then(|| variant.into()),
         vary,
     };
     Ok(if narrowed == Narrowed::default() { Keep::AsConfigured } else { Keep::Narrowed(Arc::new(narrowed)) })
 }
 
-/// Bounds what is to be purged. Tags become the tenant's own here, so that no answer can name another's.
-pub fn purges(actions: Vec<Action>, who: Who) -> Result<Vec<Purge>, GuestFailure> {
+/// Bounds what is to be purged. Tags and queries become the tenant's own here, so that no answer can name another's.
+pub fn purges(actions: Vec<Action>, who: Who) -> Result<Vec<Invalidation>, GuestFailure> {
     if actions.len() > MAX_ACTIONS {
         return bad(format!("it answered with {} actions, the most is {MAX_ACTIONS}", actions.len()));
     }
-    Ok(actions
-        .into_iter()
-        .map(|action| match action.target {
+    let bounded = |Action { verb, target }| Invalidation {
+        urgency: match verb {
+            Verb::Purge => Urgency::Purge,
+            Verb::SoftPurge => Urgency::SoftPurge,
+            Verb::Refresh => Urgency::Refresh,
+        },
+        purge: match target {
             Target::Row(row) => Purge::Row { collection: row.collection, key: row.key },
             Target::Tag(tag) => Purge::Tag(BucketId::tag(who.tenant, &tag)),
-            // Lists are purged together until they are kept one by one.
-            Target::Query(query) => Purge::Lists { collection: query.collection },
+            Target::Query(query) => {
+                Purge::Query { tenant: who.tenant, collection: query.collection, query: query.query }
+            }
             Target::Lists(collection) => Purge::Lists { collection },
             Target::Collection(collection) => Purge::Collection { collection },
-        })
-        .collect())
+        },
+    };
+    Ok(actions.into_iter().map(bounded).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use tidegate_types::{
         settings::{TenantSettings, TenantsSettings},
-        tenant::{ClassId, TenantId},
+        tenant::ClassId,
     };
 
     use super::*;
-    use crate::bindings::Verb;
+    use crate::bindings::invalidate::QueryRef;
 
     fn topology() -> Topology {
         Topology::new(["a", "b", "c"].map(Arc::from))
@@ -194,7 +201,7 @@ mod tests {
         let classified = |tenant: &str, class: Option<&str>| {
             who(&Classification { tenant: tenant.into(), class: class.map(str::to_owned) }, &tenants)
         };
-        let acme = |class| Ok(Verdict::Who(Who { tenant: TenantId(1), class: ClassId(class) }));
+        let acme = |class| Ok(Verdict::Who(Who { tenant: TenantId::named("acme"), class: ClassId(class) }));
         assert_eq!(classified("acme", None), acme(1));
         assert_eq!(classified("acme", Some("paid")), acme(2));
         for stranger in ["", "ACME", "acme ", "other"] {
@@ -245,7 +252,24 @@ mod tests {
             purges(vec![action], who).expect("bounded")
         };
         assert_ne!(tag(of(1)), tag(of(2)));
-        assert_eq!(tag(of(1)), [Purge::Tag(BucketId::tag(TenantId(1), "category:1"))]);
+        let purge = Purge::Tag(BucketId::tag(TenantId(1), "category:1"));
+        assert_eq!(tag(of(1)), [Invalidation { urgency: Urgency::Purge, purge }]);
+    }
+
+    #[test]
+    fn each_verb_and_each_target_means_something_of_its_own() {
+        let query = QueryRef { collection: "p".into(), query: "a=eq.1".into() };
+        let targets = [Target::Query(query), Target::Lists("p".into()), Target::Collection("p".into())];
+        let verbs = [Verb::Purge, Verb::SoftPurge, Verb::Refresh];
+        let actions = verbs.iter().flat_map(|verb| targets.iter().map(|target| (*verb, target.clone())));
+        let actions: Vec<Action> = actions.map(|(verb, target)| Action { verb, target }).collect();
+        let bounded = purges(actions, Who { tenant: TenantId(3), class: ClassId(0) }).expect("bounded");
+        let urgencies: Vec<_> = bounded.iter().step_by(3).map(|one| one.urgency).collect();
+        assert_eq!(urgencies, [Urgency::Purge, Urgency::SoftPurge, Urgency::Refresh]);
+        let query = Purge::Query { tenant: TenantId(3), collection: "p".into(), query: "a=eq.1".into() };
+        let collection = || "p".to_owned();
+        let purges = [query, Purge::Lists { collection: collection() }, Purge::Collection { collection: collection() }];
+        assert_eq!(bounded[..3].iter().map(|one| one.purge.clone()).collect::<Vec<_>>(), purges);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 use smallvec::SmallVec;
 use tidegate_types::{
     collection::CollectionId,
-    policy::{Change, ChangeKind, Purge, Who},
+    policy::{Change, ChangeKind, Invalidation, Who},
     route::{Access, RouteSource},
     settings::Isolation,
     tenant::{TenantId, Tenants},
@@ -49,16 +49,12 @@ pub struct Ask<'a> {
 pub struct Version {
     /// The hook it answers.
     pub hook: Hook,
-    /// Counts up over all versions of the process.
-    pub number: u64,
     /// What the plugin said it is.
     pub description: Arc<Description>,
     /// What this hook reads.
     pub inputs: Vec<Declared>,
     /// Positions in `inputs` that must not be written down.
     pub secret: Vec<bool>,
-    /// The operator's configuration of it.
-    pub config: Arc<serde_json::Value>,
     /// What happened in it.
     pub stats: Stats,
     tenants: Arc<Tenants>,
@@ -78,8 +74,6 @@ pub struct Parts {
     pub inputs: Vec<Declared>,
     /// Positions in `inputs` that must not be written down.
     pub secret: Vec<bool>,
-    /// The operator's configuration of it.
-    pub config: Arc<serde_json::Value>,
     /// The tenants answers are resolved against.
     pub tenants: Arc<Tenants>,
     /// What its instances are made of.
@@ -93,29 +87,31 @@ pub struct Parts {
 /// An instance made in less than this is made anew for each call of `classify`.
 const QUICK: Duration = Duration::from_micros(200);
 
+/// What instances are used for where that is not configured, by how long one took to make.
+fn usual_isolation(hook: Hook, took: Duration) -> Isolation {
+    match hook {
+        Hook::Classify if took < QUICK => Isolation::Fresh,
+        Hook::Classify | Hook::Route | Hook::CachePolicy | Hook::Invalidate => Isolation::Shared,
+    }
+}
+
 impl Version {
     /// A version with a warm instance for each thread.
     ///
     /// # Errors
     /// An instance could not be made ready within the budget that requests have for it.
     pub fn new(parts: Parts) -> Result<Self, GuestFailure> {
-        let Parts { hook, description, inputs, secret, config, tenants, blueprint, budget, isolation } = parts;
+        let Parts { hook, description, inputs, secret, tenants, blueprint, budget, isolation } = parts;
         let start = Instant::now();
         let first = patiently(|| Instance::ready(&blueprint))?;
-        let quick = start.elapsed() < QUICK;
-        let isolation = isolation.unwrap_or(match hook {
-            Hook::Classify if quick => Isolation::Fresh,
-            _ => Isolation::Shared,
-        });
-        let pool = Pool::new(isolation);
+        let pool = Pool::new(isolation.unwrap_or(usual_isolation(hook, start.elapsed())));
         let mut warm = vec![first];
         while warm.len() < pool.width() {
             warm.push(patiently(|| Instance::ready(&blueprint))?);
         }
         pool.fill(warm);
-        let number = blueprint.surroundings.number;
         let (stats, memo) = (Stats::new(), Memo::new());
-        Ok(Self { hook, number, description, inputs, secret, config, stats, tenants, blueprint, budget, pool, memo })
+        Ok(Self { hook, description, inputs, secret, stats, tenants, blueprint, budget, pool, memo })
     }
 
     /// What its instances may be used for.
@@ -151,7 +147,7 @@ impl Version {
         changes: &[Change],
         columns: &[Arc<str>],
         metrics: &Metrics,
-    ) -> Result<Vec<Purge>, GuestFailure> {
+    ) -> Result<Vec<Invalidation>, GuestFailure> {
         let purge = |warm| self.attempt_purges(warm, who, changes, columns);
         let asked = || retried(purge(self.pool.take(who.tenant)), || purge(None));
         self.counted(who.tenant, metrics, asked, || purge(None))
@@ -191,7 +187,8 @@ impl Version {
 
     /// The answer in names, asked for once more.
     pub fn explain(&self, ask: &Ask<'_>) -> Answer {
-        let explained = self.raw(None, ask).and_then(|raw| match raw {
+        let raw = retried(self.raw(self.pool.take(ask.who.tenant), ask), || self.raw(None, ask));
+        let explained = raw.and_then(|raw| match raw {
             Raw::Who(answer) => Ok(phrase::classified(answer)),
             Raw::Targets(targets) => {
                 phrase::routed(targets, &self.blueprint.surroundings.topology, &self.tenants, ask.who)
@@ -203,7 +200,9 @@ impl Version {
 
     /// The answer about changes in names, asked for once more.
     pub fn explain_changes(&self, who: Who, changes: &[Change], columns: &[Arc<str>]) -> Answer {
-        self.raw_actions(None, who, changes, columns).map_or_else(|failure| phrase::failure(&failure), phrase::actions)
+        let actions = |warm| self.raw_actions(warm, who, changes, columns);
+        retried(actions(self.pool.take(who.tenant)), || actions(None))
+            .map_or_else(|failure| phrase::failure(&failure), phrase::actions)
     }
 
     fn repeat(&self, ask: &Ask<'_>) -> Result<Verdict, GuestFailure> {
@@ -226,7 +225,7 @@ impl Version {
         let answer = call();
         let duration = start.elapsed();
         self.stats.called(tenant, duration, answer.as_ref().map(drop).map_err(|failure| failure.kind));
-        metrics.called(self.hook, duration.as_secs_f64());
+        metrics.called(duration.as_secs_f64());
         if fastrand::u32(..REPEAT_ONE_IN) == 0
             && let Ok(first) = &answer
             && repeat().is_ok_and(|second| second != *first)
@@ -264,7 +263,7 @@ impl Version {
 
     fn raw(&self, warm: Option<Instance>, ask: &Ask<'_>) -> Result<Raw, GuestFailure> {
         let request = Request {
-            tenant: ask.who.tenant.0,
+            tenant: self.number(ask.who),
             class: ask.who.class.0,
             op: match ask.access {
                 Access::Read => Op::Read,
@@ -288,7 +287,7 @@ impl Version {
         who: Who,
         changes: &[Change],
         columns: &[Arc<str>],
-    ) -> Result<Vec<Purge>, GuestFailure> {
+    ) -> Result<Vec<Invalidation>, GuestFailure> {
         verdict::purges(self.raw_actions(warm, who, changes, columns)?, who)
     }
 
@@ -318,8 +317,13 @@ impl Version {
                 new,
             })
             .collect();
-        let id = (who.tenant.0, who.class.0);
+        let id = (self.number(who), who.class.0);
         self.with_instance(warm, who, |instance| instance.invalidate(id, &rows, self.budget))
+    }
+
+    /// What the guest knows the tenant by.
+    fn number(&self, who: Who) -> u32 {
+        self.tenants.get(who.tenant).unwrap_or(self.tenants.shared()).number
     }
 
     fn with_instance<T>(
@@ -382,3 +386,6 @@ fn patiently<T>(mut attempt: impl FnMut() -> Result<T, GuestFailure>) -> Result<
     }
     attempt()
 }
+
+#[cfg(test)]
+mod tests;

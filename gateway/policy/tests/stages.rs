@@ -141,7 +141,45 @@ async fn a_candidate_that_moves_one_key_in_ten_thousand_is_refused() {
     let refused = refusal(fixture.host.promote(PLUGIN, moves(None)).await);
     assert_eq!((refused.kind, refused.message.as_str()), (ControlErrorKind::Invalid, "allow_moves needs a reason"));
     fixture.host.promote(PLUGIN, moves(Some("moved by hand"))).await.expect("promoted");
-    assert_eq!(fixture.probe.1.lock().expect("alive")[..], [fixture.products.id], "its entries are void");
+    assert_eq!(fixture.moved(), [fixture.products.id], "its entries are void");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_back_from_moved_rows_is_to_move_them_back() {
+    let fixture = Setup { placed: placed(0..200), ..Setup::default() }.start("hash-router");
+    let host = &fixture.host;
+    let moving = Upload { age: Age::Any, ..upload("testing/hash-router-moves") };
+    host.stage(PLUGIN, moving, order()).await.expect("staged");
+    let report = host.promote(PLUGIN, moves(Some("moved by hand"))).await.expect("promoted");
+    assert_eq!(report.previous, None);
+    let refused = refusal(host.rollback(PLUGIN, order()).await);
+    assert_eq!(refused.kind, ControlErrorKind::NothingBefore);
+    assert!(refused.hint.contains("allow_moves"), "{}", refused.hint);
+
+    // Keys lately routed are elsewhere now.
+    fixture.write("1").expect("routed");
+    let before = Upload { age: Age::Any, ..upload("hash-router") };
+    host.stage(PLUGIN, before, order()).await.expect("staged");
+    assert_eq!(refusal(host.promote(PLUGIN, order()).await).kind, ControlErrorKind::Moves);
+    host.promote(PLUGIN, moves(Some("moved back"))).await.expect("promoted");
+    assert_eq!(fixture.moved(), [fixture.products.id; 2], "void again: they may be in the cache from the first time");
+    let fixture = Setup::default().try_start_in(fixture.end()).expect("started again");
+    assert_eq!(fixture.report().previous, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_never_moves_rows() {
+    let allowed = Setup { placed: placed(0..200), moves: Moves::Allowed, ..Setup::default() };
+    let fixture = allowed.start("hash-router");
+    fixture.host.stage(PLUGIN, upload("testing/hash-router-moves"), order()).await.expect("staged");
+    let refused = refusal(fixture.host.canary(PLUGIN, 1, moves(Some("moved by hand"))).await);
+    assert_eq!(refused.kind, ControlErrorKind::Invalid);
+    assert!(refused.message.contains("a canary may not move rows"), "{refused}");
+    let refused = refusal(fixture.host.canary(PLUGIN, 1, order()).await);
+    assert_eq!(refused.kind, ControlErrorKind::Moves, "also where the configuration allows moves");
+    assert_eq!(fixture.moved(), []);
+    fixture.host.promote(PLUGIN, order()).await.expect("the configuration allows it");
+    assert_eq!(fixture.moved(), [fixture.products.id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,6 +291,23 @@ async fn what_operators_did_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_look_sees_what_was_promoted_and_takes_nothing() {
+    let fixture = Setup::default().start("hash-router");
+    fixture.host.stage(PLUGIN, upload("testing/hash-router-next"), order()).await.expect("staged");
+    fixture.host.promote(PLUGIN, order()).await.expect("promoted");
+    let state = fixture.file().with_file_name(".state").join("state.json");
+    let before = fs::read(&state).expect("kept");
+    let seen = fixture.look().plugins().remove(0);
+    assert_eq!(
+        (seen.active.version.as_str(), seen.previous.map(|version| version.title)),
+        ("0.2.0", Some("hash-router".into()))
+    );
+    assert_eq!(fs::read(&state).expect("kept"), before);
+    fixture.replace(&guest("hash-router-c"));
+    assert_eq!(fixture.look().plugins().remove(0).active.title, "hash-router-c", "as a gateway that starts now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_gateways_do_not_share_a_state_folder() {
     let fixture = Setup::default().start("hash-router");
     let second =
@@ -307,9 +362,7 @@ async fn with_trusted_keys_only_what_they_signed_is_used() {
     fixture.host.promote(PLUGIN, order()).await.expect("promoted");
 
     // An older file is still signed, but must not come back by itself.
-    let fixture_file = fixture.file();
-    fixture.replace(&[&guest("hash-router")[..], b""].concat());
-    assert!(fixture_file.exists());
+    fixture.replace(&guest("hash-router"));
     let reload = fixture.host.reload().await;
     assert_eq!(reload, tidegate_policy::Reload::Refused(RefusalReason::Downgrade));
 }

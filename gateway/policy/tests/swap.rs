@@ -112,6 +112,24 @@ async fn a_declared_move_is_allowed() {
     fixture.replace(&guest("testing/hash-router-moves"));
     assert_eq!(fixture.host.reload().await, Reload::Activated(2));
     assert!(matches!(fixture.host.verify_placement().await, Placement::Moved { .. }));
+    assert_eq!(fixture.moved(), [fixture.products.id], "what the version before routed is void");
+    assert_eq!(fixture.report().previous, None, "going back would split the rows");
+
+    fixture.replace(&guest("testing/hash-router-next"));
+    assert_eq!(fixture.host.reload().await, Reload::Activated(3));
+    assert_eq!(fixture.moved().len(), 1, "back by a file, and the rows were there all the time");
+}
+
+#[tokio::test]
+async fn a_file_replaced_while_nothing_ran_is_no_way_back_where_moves_are_allowed() {
+    for (moves, back) in [(Moves::Refused, Some("hash-router")), (Moves::Allowed, None)] {
+        let setup = || Setup { moves, ..Setup::default() };
+        let folder = setup().start("hash-router").end();
+        fs::write(folder.path().join("router.wasm"), guest("testing/hash-router-moves")).expect("written");
+        let fixture = setup().try_start_in(folder).expect("started again");
+        let previous = fixture.report().previous.map(|version| version.title);
+        assert_eq!(previous.as_deref(), back, "{moves:?}");
+    }
 }
 
 #[tokio::test]

@@ -3,25 +3,36 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use prometheus_client::registry::Registry;
-use tidegate_cache::Cache;
-use tidegate_pipeline::{Gateway, GatewayParts};
+use tidegate_cache::{
+    Cache, L2,
+    tier::{
+        CacheTier, codec::Codec, guard::Guarded, key::Place, metrics::TierMetrics, queue::QueueBounds, redis::RedisTier,
+    },
+};
+use tidegate_cluster::{Bound, Cluster, ClusterError, Leases, clock::Clock, lease::Terms, seal::SharedSecret};
+use tidegate_http::RestDialect;
+use tidegate_pipeline::{Gateway, GatewayParts, behind::Plans};
 use tidegate_policy::{Keeping, Placement, PolicyHost, Setup};
 use tidegate_store::Store;
 use tidegate_types::{
     collection::{Collection, Collections},
     epoch::Epochs,
     route::{ShardId, Topology},
-    settings::Settings,
+    settings::{CacheSettings, ClusterSettings, L2Settings, Settings},
     tenant::Tenants,
 };
 
-use crate::{catalogs, directories::Directories, error::ServerError, probe::Sampler};
+use crate::{behind, catalogs, directories::Directories, error::ServerError, probe::Sampler};
 
 /// A gateway, and the shards that could not be asked for their catalog.
 pub(crate) struct Assembled {
     pub(crate) gateway: Gateway,
+    /// Where there may be other gateways: to be run.
+    pub(crate) cluster: Option<Bound>,
     pub(crate) sampler: Arc<Sampler>,
     pub(crate) unread: Vec<ShardId>,
+    /// How rows of write-behind collections are rendered.
+    pub(crate) plans: Plans,
 }
 
 /// The shards: names, epochs, connections; and the cache of what is read from them.
@@ -37,8 +48,21 @@ pub(crate) fn shards(settings: &Settings, registry: &mut Registry) -> Result<Sha
     let topology = Arc::new(Topology::with_regions(named.map(|(name, region)| (name, region.map(Arc::from)))));
     let epochs = Epochs::new(topology.len());
     let store = Store::new(&settings.shards, &settings.pools, topology.clone(), epochs.clone(), registry)?;
+    let store = if settings.cluster.is_some() { store.of_several_gateways() } else { store };
     let cache = Cache::new(&settings.cache, topology.len(), epochs, registry);
     Ok(Shards { topology, store, cache })
+}
+
+/// The tier shared with other gateways. Connects by itself, and is done without until it has.
+fn shared_tier(l2: &L2Settings, cache: &CacheSettings, shards: &Shards, registry: &mut Registry) -> L2 {
+    let Shards { topology, store, .. } = shards;
+    let metrics = TierMetrics::register(registry);
+    let redis = RedisTier::start(l2.servers.clone(), QueueBounds::default(), metrics.clone());
+    let tier: Arc<dyn CacheTier> = Arc::new(Guarded::new(redis, l2.timeout));
+    TierMetrics::watch(registry, &tier);
+    let codec = Codec { compress_above: l2.compress_above, max_payload: cache.max_entry_bytes };
+    let place = |shard| Place { name: topology.name(shard).into(), access: store.access(shard).unwrap_or_default() };
+    L2::new(tier, codec, topology.all().into_iter().map(place).collect(), metrics)
 }
 
 /// Samples keys of these collections.
@@ -73,6 +97,9 @@ pub(crate) async fn policies(
 pub(crate) async fn assemble(settings: &Settings, registry: &mut Registry) -> Result<Assembled, ServerError> {
     crate::metrics::register(registry);
     let shards = shards(settings, registry)?;
+    if let Some(l2) = &settings.cache.l2 {
+        shards.cache.share(shared_tier(l2, &settings.cache, &shards, registry));
+    }
     let catalogs = catalogs::read(&shards.store, &shards.topology).await;
     if catalogs.read.is_empty() {
         return Err(ServerError::NoShard(catalogs.unread.into_iter().map(|(_, error)| error).collect()));
@@ -82,8 +109,9 @@ pub(crate) async fn assemble(settings: &Settings, registry: &mut Registry) -> Re
             "a shard is down; the others are served, and its collections are compared once it is back");
     }
     let unread = catalogs.unread.into_iter().map(|(shard, _)| shard).collect();
-    let collections =
-        collections(catalogs::agree(&settings.collections, &catalogs.read).map_err(ServerError::Mismatch)?);
+    let all = catalogs::agree(&settings.collections, &catalogs.read).map_err(ServerError::Mismatch)?;
+    let plans = behind::plans(&all, &catalogs.read).map_err(ServerError::Mismatch)?;
+    let collections = collections(all);
     let sampler = sampler(settings, &shards, &collections);
     let policies = policies(settings, &shards, sampler.clone(), Keeping::Kept, registry).await?;
     warn_of_shared_shards(policies.session().tenants(), &shards.topology);
@@ -93,8 +121,41 @@ pub(crate) async fn assemble(settings: &Settings, registry: &mut Registry) -> Re
     }
     let metrics = Gateway::metrics(registry);
     let Shards { topology, store, cache } = shards;
-    let gateway = Gateway::new(GatewayParts { collections, topology, cache, store, policies, metrics });
-    Ok(Assembled { gateway, sampler, unread })
+    let dialect = Arc::new(RestDialect);
+    let gateway = Gateway::new(GatewayParts { collections, topology, cache, store, policies, dialect, metrics });
+    let cluster = match &settings.cluster {
+        Some(cluster) => Some(clustered(cluster, &gateway, registry).await?),
+        None => None,
+    };
+    Ok(Assembled { gateway, cluster, sampler, unread, plans })
+}
+
+/// Makes the gateway one of several. From here on it keeps nothing that other gateways have not agreed to.
+async fn clustered(
+    settings: &ClusterSettings,
+    gateway: &Gateway,
+    registry: &mut Registry,
+) -> Result<Bound, ServerError> {
+    let topology = gateway.topology().clone();
+    let leases = Leases::new(topology.len(), Clock::of_machine());
+    let metrics = tidegate_cluster::metrics::Metrics::register(registry, &topology, &leases);
+    gateway.guard(leases.clone());
+    let bound = Cluster::bind(tidegate_cluster::Setup {
+        id: Cluster::unique_id(&settings.id).map_err(ClusterError::from)?,
+        listen: settings.listen,
+        advertise: settings.advertise.clone(),
+        secret: SharedSecret::new(&settings.secret),
+        terms: Terms::of(settings.lease),
+        topology,
+        leases,
+        table: gateway.member_table(),
+        sink: gateway.floor_sink(),
+        metrics,
+    });
+    let bound = bound.await?;
+    bound.handle().on_relay(gateway.relay_sink());
+    gateway.join_cluster(bound.handle());
+    Ok(bound)
 }
 
 /// The served set of these collections.

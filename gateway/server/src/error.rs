@@ -36,6 +36,15 @@ pub enum ServerError {
     /// The public listener cannot work.
     #[error("{0}")]
     Http(#[from] tidegate_http::ServerError),
+    /// The listener for other gateways cannot work.
+    #[error("{0}")]
+    Cluster(#[from] tidegate_cluster::ClusterError),
+    /// The journal cannot be opened.
+    #[error("{0}")]
+    Journal(#[from] tidegate_journal::OpenError),
+    /// What the journal holds cannot be taken up.
+    #[error("{0}")]
+    Behind(#[from] tidegate_pipeline::behind::StartError),
     /// The operator's listener cannot work.
     #[error("{0}")]
     Admin(#[from] AdminError),

@@ -6,19 +6,23 @@
 //! - `serve`: `tidegate serve`: listeners, signals, drain
 //! - `assemble`: settings in, gateway out; `catalogs`, `probe` and `directories` ask the shards, `late` asks
 //!   those that were down again
-//! - `reload`: another configuration while it serves; `operator`: what the admin listener shows and steers
+//! - `behind`: the journal of write-behind collections
+//! - `reload`: another configuration while it serves; `altered`: other tables; `operator`: what the admin listener shows and steers
 //! - `check`: `tidegate check`
 //! - `init`: `tidegate init`
 //! - `demo`: `tidegate demo`
 //! - [`error`]: why a command failed
 
+mod altered;
 mod assemble;
+mod behind;
 mod catalogs;
 mod check;
 pub mod cli;
 mod demo;
 mod directories;
 pub mod error;
+mod feeds;
 mod init;
 mod late;
 mod logging;

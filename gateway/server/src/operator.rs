@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_admin::{
     Control,
-    control::{Age, Order, Outcome, Refused, Step, Upload, Why},
+    control::{Age, Decision, Letter, Order, Outcome, Refused, Step, Upload, Why},
 };
-use tidegate_pipeline::Gateway;
+use tidegate_pipeline::{
+    Gateway,
+    behind::{self, OrderError},
+};
 use tidegate_policy::{ControlError, ControlErrorKind, PluginReport};
+use tidegate_types::purge::{PurgeError, PurgeTarget, Purged, Softened, Softness};
 
 use crate::reload::{ReloadError, Reloader};
 
@@ -23,6 +27,10 @@ pub(crate) struct Operator {
 impl Control for Operator {
     fn shards(&self) -> Vec<Value> {
         self.gateway.store().shards().iter().map(shown).collect()
+    }
+
+    fn members(&self) -> Vec<Value> {
+        self.gateway.cluster().map(|cluster| cluster.members().iter().map(shown).collect()).unwrap_or_default()
     }
 
     fn generation(&self) -> u64 {
@@ -65,6 +73,40 @@ impl Control for Operator {
                 Step::Promote => policies.promote(&plugin, order).await,
                 Step::RollBack => policies.rollback(&plugin, order).await,
             })
+        }
+        .boxed()
+    }
+
+    fn purge(&self, targets: Vec<PurgeTarget>, softness: Softness, _: Order) -> BoxFuture<'static, Outcome> {
+        let gateway = self.gateway.clone();
+        async move {
+            match gateway.purge(&targets, softness).await {
+                Ok(Purged { buckets, gateways, softened: None }) => {
+                    Ok(json!({ "buckets": buckets, "gateways": gateways }))
+                }
+                Ok(Purged { buckets, gateways, softened: Some(Softened { soft, hard }) }) => {
+                    Ok(json!({ "buckets": buckets, "gateways": gateways, "soft": soft, "hard": hard }))
+                }
+                Err(error) => Err(not_purged(&error)),
+            }
+        }
+        .boxed()
+    }
+
+    fn journal(&self) -> BoxFuture<'static, Option<Value>> {
+        let gateway = self.gateway.clone();
+        async move { gateway.journal().await.as_ref().map(shown) }.boxed()
+    }
+
+    fn decide(&self, letter: Letter, decision: Decision, _: Order) -> BoxFuture<'static, Outcome> {
+        let gateway = self.gateway.clone();
+        let decision = match decision {
+            Decision::Requeue => behind::Decision::Requeue,
+            Decision::Discard => behind::Decision::Discard,
+        };
+        async move {
+            let decided = gateway.decide(&letter.shard, letter.sequence, decision).await;
+            decided.map(|sequences| json!({ "shard": letter.shard, "sequences": sequences })).map_err(undecided)
         }
         .boxed()
     }
@@ -114,6 +156,31 @@ const fn why(kind: ControlErrorKind) -> Why {
         ControlErrorKind::Invalid => Why::Invalid,
         ControlErrorKind::Disk => Why::Disk,
     }
+}
+
+fn undecided(error: OrderError) -> Refused {
+    let (why, hint) = match &error {
+        OrderError::NoJournal | OrderError::UnknownShard(_) | OrderError::NoLetter(_) => {
+            (Why::NoLetter, "GET /admin/journal lists what there is.")
+        }
+        OrderError::StillDead { .. } => (Why::StillDead, "Mend what it refers to or violates first, or discard it."),
+        OrderError::Unavailable(_) => (Why::ShardDown, "Repeat it; GET /admin/journal says what became of it."),
+    };
+    Refused { why, message: error.to_string(), details: None, hint: Some(hint.to_owned()) }
+}
+
+fn not_purged(error: &PurgeError) -> Refused {
+    let (why, hint) = match error {
+        PurgeError::Unheard(_) => (Why::Unheard, "Repeat it; it is safe to."),
+        PurgeError::UnknownCollection(_)
+        | PurgeError::UnknownTenant(_)
+        | PurgeError::BadKey { .. }
+        | PurgeError::BadQuery { .. } => (
+            Why::Invalid,
+            "Nothing was purged. Names are those of the configuration, keys those of paths, queries those of lists.",
+        ),
+    };
+    Refused { why, message: error.to_string(), details: None, hint: Some(hint.to_owned()) }
 }
 
 fn not_reloaded(error: &ReloadError) -> Refused {

@@ -99,7 +99,7 @@ impl PlacementProbe for Sampler {
     }
 
     fn moved(&self, collections: &[CollectionId]) {
-        tidegate_pipeline::void_collections(&self.cache, collections);
+        tidegate_pipeline::void_collections(&self.cache, &self.asked.load().collections, collections);
     }
 }
 

@@ -16,13 +16,18 @@ use tidegate_config::{ConfigErrors, Difference};
 use tidegate_pipeline::{Gateway, Serving};
 use tidegate_policy::{Placement, PolicyError};
 use tidegate_store::{StoreError, catalog::Mismatch};
-use tidegate_types::{route::ShardId, settings::Settings, tenant::TenantError};
+use tidegate_types::{
+    collection::{Collection, renumber},
+    route::ShardId,
+    settings::Settings,
+    tenant::TenantError,
+};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use merge::Merged;
 
-use crate::{assemble, catalogs, error::lines, late, probe::Sampler};
+use crate::{assemble, behind, catalogs, error::lines, late, probe::Sampler};
 
 /// Reads the configuration again.
 pub(crate) struct Reloader {
@@ -47,6 +52,15 @@ pub(crate) struct Reloaded {
     pub(crate) waiting: Vec<Difference>,
     /// Shards that could not be compared with the file.
     pub(crate) unread: Vec<String>,
+}
+
+/// What reading the catalogs again came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Renewed {
+    /// The tables are what they were.
+    Same,
+    /// These collections are redefined, or were reached by other writes.
+    Collections(Vec<String>),
 }
 
 /// Why a reload changed nothing.
@@ -122,11 +136,13 @@ impl Reloader {
             return Err(ReloadError::NoShard(catalogs.unread.into_iter().map(|(_, error)| error).collect()));
         }
         let all = catalogs::agree(&effective.collections, &catalogs.read).map_err(ReloadError::Mismatch)?;
+        let plans = behind::plans(&all, &catalogs.read).map_err(ReloadError::Mismatch)?;
         let session = self.gateway.policies().session();
         let tenants = session.tenants().succeeded_by(&effective.tenants, topology)?;
         assemble::warn_of_shared_shards(&tenants, topology);
         self.gateway.policies().reconfigure(&effective.policies, Arc::new(tenants)).await?;
         // From here on nothing fails.
+        self.gateway.replace_plans(plans);
         let collections = self.gateway.replace(Serving { collections: assemble::collections(all) });
         self.sampler.ask_for(collections, effective.policies.guard_keys);
         store.resize(&effective.pools);
@@ -136,6 +152,31 @@ impl Reloader {
         self.restart(&mut late, unread);
         tokio::spawn(verify_placement(self.gateway.clone()));
         Ok(Reloaded { changed, waiting, unread: names })
+    }
+}
+
+impl Reloader {
+    /// Reads the catalogs again and serves the tables as they are now, all of them or none. Settings stay as they
+    /// are: what is in the file waits for somebody who wants it.
+    pub(crate) async fn renew(&self) -> Result<Renewed, ReloadError> {
+        let mut late = self.turn.lock().await;
+        let settings = self.settings();
+        let catalogs = catalogs::read(self.gateway.store(), self.gateway.topology()).await;
+        if catalogs.read.is_empty() {
+            return Err(ReloadError::NoShard(catalogs.unread.into_iter().map(|(_, error)| error).collect()));
+        }
+        let all = catalogs::agree(&settings.collections, &catalogs.read).map_err(ReloadError::Mismatch)?;
+        let now = self.gateway.collections();
+        let next = renumber(&now, all);
+        let differs = |collection: &&Arc<Collection>| now.by_id(collection.id) != Some(*collection);
+        let changed: Vec<_> = next.iter().filter(differs).map(|collection| collection.name.to_string()).collect();
+        if changed.is_empty() {
+            return Ok(Renewed::Same);
+        }
+        let collections = self.gateway.replace(Serving { collections: Arc::new(next) });
+        self.sampler.ask_for(collections, settings.policies.guard_keys);
+        self.restart(&mut late, catalogs.unread.into_iter().map(|(shard, _)| shard).collect());
+        Ok(Renewed::Collections(changed))
     }
 }
 

@@ -5,14 +5,18 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use prometheus_client::registry::Registry;
 use tidegate_admin::AdminState;
 use tidegate_http::Drain;
+use tidegate_pipeline::behind::Flushers;
 use tidegate_types::settings::{HttpSettings, Settings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    altered,
     assemble::{Assembled, assemble},
+    behind,
     cli::ServeArgs,
     error::ServerError,
+    feeds,
     operator::Operator,
     reload::Reloader,
     signals::{Signals, Wish},
@@ -43,6 +47,11 @@ pub(crate) struct Running {
     /// what is in flight.
     stop_http: CancellationToken,
     serving: JoinHandle<()>,
+    /// Ended when nothing is acknowledged any more.
+    flushers: Option<Flushers>,
+    /// Cancelled when nothing is served any more: other gateways wait for this one no longer.
+    stop_cluster: CancellationToken,
+    clustering: Option<JoinHandle<()>>,
     /// Cancelled last: the operator's listener, the file watch, the late shards.
     stop_rest: CancellationToken,
     administering: JoinHandle<()>,
@@ -61,18 +70,29 @@ impl Running {
         let administering = tokio::spawn(admin.run(stop_rest.clone()));
 
         let mut registry = Registry::default();
-        let Assembled { gateway, sampler, unread } = assemble(settings, &mut registry).await?;
+        let Assembled { gateway, cluster, sampler, unread, plans } = assemble(settings, &mut registry).await?;
+        let flushers = match &settings.journal {
+            Some(journal) => Some(behind::start(journal, &gateway, plans, &mut registry).await?),
+            None => None,
+        };
+        feeds::start(&settings.feed, &gateway, &stop_rest)?;
         let http = tidegate_http::Server::bind(&settings.http, gateway.clone(), Drain::new(), &mut registry)?;
         let http_address = http.local_addr();
         let stop_http = CancellationToken::new();
         let serving = tokio::spawn(http.run(stop_http.clone()));
+        // Ends with the rest if starting fails.
+        let stop_cluster = stop_rest.child_token();
+        let clustering = cluster.map(|cluster| tokio::spawn(cluster.run(stop_cluster.clone())));
         let policies = gateway.policies().clone();
         let watch = stop_rest.clone();
         tokio::spawn(async move { policies.watch(watch).await });
+        let (watched, watch) = (gateway.clone(), stop_rest.clone());
+        tokio::spawn(async move { watched.monitor(watch).await });
         let all = settings.clone();
         let reloader = Reloader::new(file.to_owned(), all, gateway.clone(), sampler, stop_rest.clone());
         let reloader = Arc::new(reloader);
         reloader.compare_later(unread).await;
+        tokio::spawn(altered::follow(gateway.clone(), reloader.clone(), stop_rest.clone()));
         state.ready(Arc::new(Operator { gateway, reloader: reloader.clone() }), registry);
         tracing::info!(http = %http_address, admin = %admin_address, "listening");
         guard.disarm();
@@ -84,6 +104,9 @@ impl Running {
             reloader,
             stop_http,
             serving,
+            flushers,
+            stop_cluster,
+            clustering,
             stop_rest,
             administering,
         })
@@ -131,6 +154,14 @@ impl Running {
         self.state.drain();
         self.stop_http.cancel();
         ended("the public listener", self.serving).await;
+        // Before the cluster: a flush is a write that others are told of.
+        if let Some(flushers) = self.flushers {
+            flushers.drain(self.settings.drain_grace).await;
+        }
+        self.stop_cluster.cancel();
+        if let Some(clustering) = self.clustering {
+            ended("the cluster", clustering).await;
+        }
         self.stop_rest.cancel();
         ended("the admin listener", self.administering).await;
     }

@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use tidegate_postgres::{Binaries, Cluster, Durability};
 use tidegate_store::{Store, catalog::resolve};
 use tidegate_types::{
-    collection::{Mode, Visibility},
+    collection::{Consistency, Mode, Visibility},
     epoch::Epochs,
     key::{KeyValue, RowKey},
     query::Projection,
@@ -79,7 +79,7 @@ async fn store(url: String) -> Result<(Store, Arc<tidegate_types::collection::Co
         wait_timeout: Duration::from_secs(5),
         statement_timeout: Duration::from_secs(5),
     };
-    let pools = PoolsSettings { point: pool, scan: pool, write: pool };
+    let pools = PoolsSettings { point: pool, scan: pool, write: pool, batch: pool };
     let shards = IndexMap::from([("a".to_owned(), ShardSettings { primary: Secret::new(url), region: None })]);
     let topology = Arc::new(Topology::new([Arc::from("a")]));
     let store = Store::new(&shards, &pools, topology, Epochs::new(1), &mut Registry::default())?;
@@ -91,8 +91,12 @@ async fn store(url: String) -> Result<(Store, Arc<tidegate_types::collection::Co
         mode: Mode::CacheAside,
         ttl: Duration::from_secs(60),
         negative_ttl: Duration::from_secs(5),
+        consistency: Consistency::Strict,
         visibility: Visibility::Private,
+        cdn_ttl: None,
         max_rows: 1000,
+        list_bytes: None,
+        track: Vec::new(),
     };
     let catalog = store.catalog(ShardId(0)).await?;
     let mut collections = resolve(&IndexMap::from([("products".to_owned(), settings)]), &catalog)

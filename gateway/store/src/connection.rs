@@ -3,13 +3,16 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tidegate_types::{epoch::Epoch, snapshot::Snapshot};
+use tidegate_types::{
+    epoch::{Epoch, Lineage},
+    snapshot::{Snapshot, Xid},
+};
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow, Statement};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
 use crate::{
     error::{DatabaseReport, StoreError},
-    identity::{Continuity, Fingerprint, Identity},
+    identity::{Continuity, Identity},
 };
 
 /// Time to connect, authenticate and verify.
@@ -19,7 +22,7 @@ const MAX_STATEMENTS: usize = 64;
 
 /// What every connection asks before it is used. A look at a standby fails on the primary-only
 /// functions, so those stand behind `CASE`.
-const VERIFY: &str = "\
+pub(crate) const VERIFY: &str = "\
 SELECT pg_catalog.pg_is_in_recovery(), \
 CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_snapshot()::text END, \
 coalesce((SELECT max(backend_start) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'checkpointer'), \
@@ -29,10 +32,13 @@ CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
 THEN left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8) END";
 
 /// The same for roles that may not call the administrative functions.
-const VERIFY_UNPRIVILEGED: &str = "\
+pub(crate) const VERIFY_UNPRIVILEGED: &str = "\
 SELECT pg_catalog.pg_is_in_recovery(), \
 CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_snapshot()::text END, \
 pg_catalog.pg_postmaster_start_time()::text, NULL, NULL";
+
+/// In a transaction of its own, whatever the session's default is.
+const OWN_XID: &str = "BEGIN READ WRITE; SELECT pg_catalog.pg_current_xact_id()::text; COMMIT";
 
 /// A connection and the epoch it was verified in.
 #[derive(Debug)]
@@ -40,6 +46,8 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     /// The epoch in which everything read over it counts.
     pub(crate) epoch: Epoch,
+    /// A digest of what it showed of its server.
+    pub(crate) lineage: u64,
     /// What it was opened with.
     pub(crate) statement_timeout: Duration,
     /// Drives the socket; aborting it closes the connection.
@@ -82,16 +90,45 @@ impl Connection {
                 tracing::debug!(shard = %name, error = %describe(&error), "a connection ended");
             }
         });
-        let mut this =
-            Self { client, epoch: identity.epoch(), statement_timeout, driver, statements: Mutex::default() };
+        let mut this = Self {
+            client,
+            epoch: identity.epoch(),
+            lineage: 0,
+            statement_timeout,
+            driver,
+            statements: Mutex::default(),
+        };
         let before = identity.before();
         let (shown, snapshot) = this.look(shard).await?;
-        let (epoch, continuity) = identity.observe(shown, snapshot.xmax, before);
+        this.lineage = shown.digest();
+        let (epoch, continuity) = identity
+            .observe(shown, snapshot.xmax, before)
+            .map_err(|superseded| unavailable(shard, &superseded.to_string()))?;
         this.epoch = epoch;
+        // Of its own epoch only: if another has begun meanwhile, its server may not be this one.
+        if identity.base(epoch).is_none() {
+            identity.set_base(epoch, this.base(shard, snapshot.xmax).await?);
+        }
         Ok((this, continuity))
     }
 
-    async fn look(&self, shard: &Arc<str>) -> Result<(Fingerprint, Snapshot), StoreError> {
+    /// An xid of one's own, ended at once: what is kept from here on sees everything up to it, and with that
+    /// what a gateway that died may have left under way. Where nothing can be written, nobody wrote.
+    async fn base(&self, shard: &Arc<str>, xmax: Xid) -> Result<Xid, StoreError> {
+        match self.client.simple_query(OWN_XID).await {
+            Ok(messages) => xid_of(shard, &messages),
+            Err(error) if error.code().is_some_and(|code| code.code() == "25006") => Ok(xmax),
+            Err(error) => Err(unavailable(shard, &describe(&error))),
+        }
+    }
+
+    /// A transaction id of one's own, ended at once.
+    pub(crate) async fn own_xid(&self, shard: &Arc<str>) -> Result<Xid, StoreError> {
+        let messages = self.client.simple_query(OWN_XID).await.map_err(|e| unavailable(shard, &describe(&e)))?;
+        xid_of(shard, &messages)
+    }
+
+    async fn look(&self, shard: &Arc<str>) -> Result<(Lineage, Snapshot), StoreError> {
         let answer = match self.client.simple_query(VERIFY).await {
             // Denied, or not offered by a managed server.
             Err(error) if error.code().is_some_and(|code| matches!(code.code(), "42501" | "0A000")) => {
@@ -107,14 +144,7 @@ impl Connection {
         };
         let row = messages.iter().find_map(|m| if let SimpleQueryMessage::Row(row) = m { Some(row) } else { None });
         let row = row.ok_or_else(|| unavailable(shard, "no answer to the verification query"))?;
-        let text = |row: &SimpleQueryRow, i: usize| row.try_get(i).ok().flatten().map(str::to_owned);
-        if text(row, 0).as_deref() == Some("t") {
-            return Err(unavailable(shard, "it is a standby (in recovery), and `primary` must name the primary"));
-        }
-        let snapshot = text(row, 1).and_then(|text| Snapshot::parse(&text).ok());
-        let snapshot = snapshot.ok_or_else(|| unavailable(shard, "pg_current_snapshot() gave no snapshot"))?;
-        let started = text(row, 2).unwrap_or_default();
-        Ok((Fingerprint { system: text(row, 3), timeline: text(row, 4), started }, snapshot))
+        shown(shard, |i| row.try_get(i).ok().flatten().map(str::to_owned))
     }
 
     /// A prepared statement from the connection's cache, or a new one in it.
@@ -131,6 +161,25 @@ impl Connection {
     pub(crate) fn forget(&self, sql: &str) {
         self.statements.lock().by_text.remove(sql);
     }
+}
+
+/// What an answer to [`VERIFY`] shows, by column.
+pub(crate) fn shown(
+    shard: &Arc<str>,
+    text: impl Fn(usize) -> Option<String>,
+) -> Result<(Lineage, Snapshot), StoreError> {
+    if text(0).as_deref() == Some("t") {
+        return Err(unavailable(shard, "it is a standby (in recovery), and `primary` must name the primary"));
+    }
+    let snapshot = text(1).and_then(|text| Snapshot::parse(&text).ok());
+    let snapshot = snapshot.ok_or_else(|| unavailable(shard, "pg_current_snapshot() gave no snapshot"))?;
+    Ok((Lineage { system: text(3), timeline: text(4), started: text(2).unwrap_or_default() }, snapshot))
+}
+
+fn xid_of(shard: &Arc<str>, messages: &[SimpleQueryMessage]) -> Result<Xid, StoreError> {
+    let row = messages.iter().find_map(|m| if let SimpleQueryMessage::Row(row) = m { row.get(0) } else { None });
+    let xid = row.and_then(|text| text.parse().ok()).map(Xid);
+    xid.ok_or_else(|| unavailable(shard, "pg_current_xact_id() gave no transaction id"))
 }
 
 /// Prepared statements by their text; the one unused for longest makes room.

@@ -64,6 +64,22 @@ pub enum StoreError {
         /// What it said.
         report: Arc<DatabaseReport>,
     },
+    /// The table of the gateways cannot be used, so nobody knows who must hear of a write. Nothing was committed.
+    #[error("shard {shard}: {reason}")]
+    Members {
+        /// The shard.
+        shard: Arc<str>,
+        /// What is wrong and how to mend it, for operators.
+        reason: Arc<str>,
+    },
+    /// The tables of write-behind cannot be used. Nothing was committed.
+    #[error("shard {shard}: {reason}")]
+    Journal {
+        /// The shard.
+        shard: Arc<str>,
+        /// What is wrong and how to mend it, for operators.
+        reason: Arc<str>,
+    },
     /// The request cannot be done, found without or besides the database.
     #[error("{0}")]
     Refused(Arc<Problem>),

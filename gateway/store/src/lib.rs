@@ -10,7 +10,11 @@
 //! - `loader`: keyed reads, batched
 //! - `list`: lists, merged over shards
 //! - [`directory`]: small tables that policies look things up in
+//! - [`mod@feed`]: what changed, told by logical replication
 //! - [`mod@write`]: writes up to COMMIT, and COMMIT
+//! - [`mod@flush`]: what was acknowledged before the shard had it, applied; what cannot be, kept
+//! - [`values`]: rows as PostgreSQL would render them, and whether they may be acknowledged without asking it
+//! - [`members`]: the gateways that must hear of a write, as a table on each primary
 //! - [`metrics`]
 //!
 //! # Invariants
@@ -22,19 +26,25 @@ pub mod catalog;
 mod connection;
 pub mod directory;
 pub mod error;
+pub mod feed;
+pub mod flush;
 mod gate;
 mod identity;
 mod list;
 mod loader;
+pub mod members;
 pub mod metrics;
 pub mod pool;
 mod shard;
 mod sql;
 mod sqlstate;
 pub mod store;
+pub mod values;
 mod wire;
 pub mod write;
 
 pub use error::StoreError;
-pub use store::{ListRows, LoadedRow, PoolState, Reachable, ShardState, Store};
-pub use write::{PreparedWrite, images};
+pub use loader::batch::Rows;
+pub use members::Members;
+pub use store::{Gateways, ListPart, ListRows, LoadedRow, PoolState, Reachable, ShardState, Store};
+pub use write::{PreparedWrite, Reread, images};

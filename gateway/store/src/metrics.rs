@@ -7,7 +7,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::pool::Class;
+use crate::{
+    feed::metrics::{Families, FeedMetrics},
+    pool::Class,
+};
 
 /// Time spent waiting for a pooled connection.
 pub const POOL_WAIT: (&str, &str) =
@@ -61,6 +64,7 @@ pub struct Metrics {
     epochs: Family<ByShard, Counter>,
     batch_keys: Family<ByShard, Histogram, fn() -> Histogram>,
     queue_refused: Family<ByShard, Counter>,
+    feed: Families,
 }
 
 impl Metrics {
@@ -77,6 +81,7 @@ impl Metrics {
             epochs: Family::default(),
             batch_keys: Family::new_with_constructor(keys),
             queue_refused: Family::default(),
+            feed: Families::register(registry),
         };
         registry.register(POOL_WAIT.0, POOL_WAIT.1, metrics.pool_wait.clone());
         registry.register(POOL_TIMEOUTS.0, POOL_TIMEOUTS.1, metrics.pool_timeouts.clone());
@@ -99,6 +104,7 @@ impl Metrics {
             epochs: self.epochs.get_or_create_owned(&label),
             batch_keys: self.batch_keys.get_or_create_owned(&label),
             queue_refused: self.queue_refused.get_or_create_owned(&label),
+            feed: self.feed.shard(shard),
         }
     }
 
@@ -122,6 +128,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) epochs: Counter,
     pub(crate) batch_keys: Histogram,
     pub(crate) queue_refused: Counter,
+    pub(crate) feed: FeedMetrics,
 }
 
 /// Handles of one pool, resolved once.

@@ -34,11 +34,13 @@ pub enum Class {
     Scan,
     /// Writes.
     Write,
+    /// What write-behind brings to the shard.
+    Batch,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 3] = [Self::Point, Self::Scan, Self::Write];
+    pub const ALL: [Self; 4] = [Self::Point, Self::Scan, Self::Write, Self::Batch];
 
     /// The name used in configuration and metrics.
     #[must_use]
@@ -47,6 +49,7 @@ impl Class {
             Self::Point => "point",
             Self::Scan => "scan",
             Self::Write => "write",
+            Self::Batch => "batch",
         }
     }
 }
@@ -191,14 +194,30 @@ impl ClassPool {
     }
 }
 
-/// The session every connection of a class has, whatever the role's or the database's defaults say:
-/// answers must not depend on them.
-fn class_config(
+/// The session every connection of a class has.
+fn class_config(config: tokio_postgres::Config, class: Class, statement_timeout: Duration) -> tokio_postgres::Config {
+    let access = match class {
+        Class::Point | Class::Scan => Access::Read,
+        Class::Write | Class::Batch => Access::Write,
+    };
+    session_config(config, class.as_str(), access, statement_timeout)
+}
+
+/// Whether a session may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+/// A session whose answers do not depend on the role's or the database's defaults.
+pub(crate) fn session_config(
     mut config: tokio_postgres::Config,
-    class: Class,
+    purpose: &str,
+    access: Access,
     statement_timeout: Duration,
 ) -> tokio_postgres::Config {
-    let read_only = if class == Class::Write { "off" } else { "on" };
+    let read_only = if access == Access::Write { "off" } else { "on" };
     let options = format!(
         "{} -c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=1 -c bytea_output=hex \
          -c default_transaction_isolation=read\\ committed -c default_transaction_read_only={read_only} \
@@ -209,7 +228,7 @@ fn class_config(
     );
     config
         .options(options.trim())
-        .application_name(format!("tidegate {}", class.as_str()))
+        .application_name(format!("tidegate {purpose}"))
         .connect_timeout(Duration::from_secs(2))
         // A peer that vanished is noticed in seconds, not in the kernel's quarter of an hour.
         .tcp_user_timeout(Duration::from_secs(3))

@@ -11,12 +11,14 @@ use tidegate_types::{
     route::ShardId,
     settings::{PoolsSettings, ShardSettings},
 };
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::{
     error::StoreError,
     gate::Gate,
     identity::Identity,
     loader::Loader,
+    members::Members,
     metrics::{Metrics, ShardMetrics},
     pool::{Class, ClassPool, Lease},
     store::{Reachable, ShardState},
@@ -72,7 +74,11 @@ pub(crate) struct Shard {
     point: Arc<ClassPool>,
     scan: Arc<ClassPool>,
     write: Arc<ClassPool>,
+    batch: Arc<ClassPool>,
     pub(crate) loader: Arc<Loader>,
+    pub(crate) members: Arc<Members>,
+    /// As its URL has it.
+    pub(crate) config: tokio_postgres::Config,
 }
 
 impl Shard {
@@ -99,7 +105,10 @@ impl Shard {
         };
         let point = pool(Class::Point, pools.point)?;
         let loader = Arc::new(Loader::new(link.clone(), point.clone()));
-        Ok(Self { point, scan: pool(Class::Scan, pools.scan)?, write: pool(Class::Write, pools.write)?, link, loader })
+        let members = Arc::new(Members::new(link.clone(), &config));
+        let (scan, write) = (pool(Class::Scan, pools.scan)?, pool(Class::Write, pools.write)?);
+        let batch = pool(Class::Batch, pools.batch)?;
+        Ok(Self { point, scan, write, batch, link, loader, members, config })
     }
 
     fn pool(&self, class: Class) -> &Arc<ClassPool> {
@@ -107,6 +116,7 @@ impl Shard {
             Class::Point => &self.point,
             Class::Scan => &self.scan,
             Class::Write => &self.write,
+            Class::Batch => &self.batch,
         }
     }
 
@@ -115,9 +125,10 @@ impl Shard {
     }
 
     pub(crate) fn resize(&self, pools: &PoolsSettings) {
-        for (class, settings) in [(Class::Point, pools.point), (Class::Scan, pools.scan), (Class::Write, pools.write)] {
-            self.pool(class).resize(settings);
-        }
+        self.point.resize(pools.point);
+        self.scan.resize(pools.scan);
+        self.write.resize(pools.write);
+        self.batch.resize(pools.batch);
     }
 
     pub(crate) async fn warm(&self) {
@@ -135,6 +146,16 @@ impl Shard {
             pools: Class::ALL.iter().map(|class| self.pool(*class).state()).collect(),
         }
     }
+}
+
+/// As whom, and with which options, which database is asked: a number that is the same in every process.
+pub(crate) fn access(config: &tokio_postgres::Config) -> u64 {
+    let mut hash = Xxh3Default::new();
+    for text in [config.get_dbname(), config.get_user(), config.get_options()] {
+        hash.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
+        hash.update(text.unwrap_or_default().as_bytes());
+    }
+    hash.digest()
 }
 
 /// Parses a shard's URL. The error never repeats it: it may hold a password.

@@ -13,7 +13,7 @@ pub(crate) fn problem(error: &StoreError) -> Problem {
     match error {
         StoreError::Refused(problem) => Problem::clone(problem),
         StoreError::Database { shard, report } => reported(shard, report),
-        StoreError::Unavailable { shard, .. } => unavailable(shard),
+        StoreError::Unavailable { shard, .. } | StoreError::Journal { shard, .. } => unavailable(shard),
         StoreError::PoolTimeout { class, .. } => {
             let message = format!("Timed out acquiring a {class} connection from the connection pool.");
             Problem::new(ProblemKind::PoolTimeout, "PGRST003", message).retry_after(RETRY_DELAY)
@@ -32,6 +32,13 @@ pub(crate) fn problem(error: &StoreError) -> Problem {
         )
         .details("The write may or may not have happened.")
         .hint("Read the row before trying again."),
+        StoreError::Members { shard, .. } => Problem::new(
+            ProblemKind::ShardUnavailable,
+            codes::CLUSTER,
+            format!("The gateways of shard {shard} do not know each other"),
+        )
+        .details("Nothing was written.")
+        .retry_after(RETRY_DELAY),
         StoreError::Setup { .. } | StoreError::Protocol { .. } => {
             Problem::new(ProblemKind::Internal, "XX000", "The gateway could not use the database's answer")
         }

@@ -6,24 +6,28 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
+use smallvec::SmallVec;
 use tidegate_types::{
     collection::Collection,
-    epoch::{Epoch, Epochs},
+    epoch::{Epoch, Epochs, Lineage},
     key::RowKey,
     query::{ListQuery, Projection},
     request::WriteRequest,
     route::{ShardId, Topology},
-    settings::{DirectorySettings, PoolsSettings, ShardSettings},
+    settings::{DirectorySettings, FeedSettings, PoolsSettings, ShardSettings},
     snapshot::Snapshot,
 };
+use tokio::sync::watch;
 
 use crate::{
     catalog::{self, ShardCatalog},
     directory::{self, DirectoryError, DirectoryQuery},
     error::StoreError,
+    feed::{self, Feed, FeedTables},
     list,
+    members::Members,
     metrics::Metrics,
-    shard::Shard,
+    shard::{Shard, access},
     write::{self, PreparedWrite},
 };
 
@@ -47,6 +51,19 @@ pub struct ListRows {
     pub rows: u64,
     /// The total where it was asked for.
     pub total: Option<u64>,
+    /// The statements that read it, in the order of the shards asked.
+    pub parts: SmallVec<[ListPart; 1]>,
+}
+
+/// The statement that read a shard's part of a list.
+#[derive(Debug, Clone)]
+pub struct ListPart {
+    /// The shard.
+    pub shard: ShardId,
+    /// The statement's snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// The shard's epoch when the connection used was verified.
+    pub epoch: Epoch,
 }
 
 /// Whether a shard answered when last asked.
@@ -64,7 +81,7 @@ pub enum Reachable {
 /// A pool at one moment.
 #[derive(Debug, Clone, Serialize)]
 pub struct PoolState {
-    /// `point`, `scan` or `write`.
+    /// `point`, `scan`, `write` or `batch`.
     pub class: &'static str,
     /// Connections open.
     pub size: usize,
@@ -95,6 +112,16 @@ pub struct ShardState {
 #[derive(Debug, Clone)]
 pub struct Store {
     shards: Arc<[Shard]>,
+    pub(crate) gateways: Gateways,
+}
+
+/// Whether others write to the same shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gateways {
+    /// There is one.
+    One,
+    /// There may be several: every write asks who they are.
+    Several,
 }
 
 impl Store {
@@ -116,7 +143,21 @@ impl Store {
             let settings = shards.get(name).ok_or_else(missing)?;
             Shard::new(id, name, settings, pools, epochs.clone(), &metrics)
         });
-        Ok(Self { shards: shards.collect::<Result<_, _>>()? })
+        Ok(Self { shards: shards.collect::<Result<_, _>>()?, gateways: Gateways::One })
+    }
+
+    /// A handle whose writes ask who the gateways are.
+    #[must_use]
+    pub fn of_several_gateways(self) -> Self {
+        Self { gateways: Gateways::Several, ..self }
+    }
+
+    /// The member table of a shard.
+    ///
+    /// # Errors
+    /// [`StoreError::Setup`] for a shard that does not exist.
+    pub fn members(&self, shard: ShardId) -> Result<Arc<Members>, StoreError> {
+        Ok(self.shard(shard)?.members.clone())
     }
 
     /// Opens every pool's `min` connections. Unreachable shards are reported by [`Store::shards`], not here.
@@ -171,7 +212,7 @@ impl Store {
         request: &WriteRequest,
         declared: Option<&[Arc<str>]>,
     ) -> Result<PreparedWrite, StoreError> {
-        write::begin(self.shard(shard)?, request, declared).await
+        write::begin(self.shard(shard)?, request, declared, self.gateways).await
     }
 
     /// Reads a shard's catalog.
@@ -220,13 +261,60 @@ impl Store {
         directory::read(self.shard(shard)?, query).await
     }
 
+    /// What a shard's server last showed of itself, and the epoch that counts it. `None` before the first
+    /// connection.
+    #[must_use]
+    pub fn lineage(&self, shard: ShardId) -> Option<(Epoch, Lineage)> {
+        self.shard(shard).ok()?.link.identity.lineage()
+    }
+
+    /// A shard's change feed. `gateway` is a number drawn by this process; `tables` are followed, and may change.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn feed(
+        &self,
+        shard: ShardId,
+        settings: &FeedSettings,
+        gateway: u64,
+        tables: watch::Receiver<FeedTables>,
+    ) -> Result<Feed, StoreError> {
+        Ok(feed::of(self.shard(shard)?, settings, gateway, tables))
+    }
+
+    /// What a shard's change feed needs and what there is. Changes nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn examine_feed(
+        &self,
+        shard: ShardId,
+        settings: &FeedSettings,
+        tables: &FeedTables,
+    ) -> Result<Vec<feed::Finding>, StoreError> {
+        feed::examine(self.shard(shard)?, settings, tables).await
+    }
+
+    /// A shard's epoch. 0 for one that does not exist.
+    #[must_use]
+    pub fn epoch(&self, shard: ShardId) -> Epoch {
+        self.shard(shard).map_or(Epoch(0), |shard| shard.link.identity.epoch())
+    }
+
+    /// A number for database, user and options of a shard's URL: gateways whose numbers differ may see other rows.
+    /// The same in every process.
+    #[must_use]
+    pub fn access(&self, shard: ShardId) -> Option<u64> {
+        Some(access(&self.shard(shard).ok()?.config))
+    }
+
     /// Every shard as it is now.
     #[must_use]
     pub fn shards(&self) -> Vec<ShardState> {
         self.shards.iter().map(Shard::state).collect()
     }
 
-    fn shard(&self, id: ShardId) -> Result<&Shard, StoreError> {
+    pub(crate) fn shard(&self, id: ShardId) -> Result<&Shard, StoreError> {
         self.shards.get(usize::from(id.0)).ok_or_else(|| StoreError::Setup {
             shard: format!("#{}", id.0).into(),
             reason: "there is no such shard".into(),

@@ -127,6 +127,18 @@ pub(crate) fn key_arrays(collection: &Collection, keys: &[&RowKey]) -> Vec<Param
     collection.key.iter().enumerate().map(|(position, k)| column(position, k.key_type)).collect()
 }
 
+/// The type of the array that holds a key column's values.
+pub(crate) const fn array_type(key_type: KeyType) -> Type {
+    match key_type {
+        KeyType::Int2 => Type::INT2_ARRAY,
+        KeyType::Int4 => Type::INT4_ARRAY,
+        KeyType::Int8 => Type::INT8_ARRAY,
+        KeyType::Text => Type::TEXT_ARRAY,
+        KeyType::Uuid => Type::UUID_ARRAY,
+        KeyType::Bool => Type::BOOL_ARRAY,
+    }
+}
+
 fn integers<'a>(values: impl Iterator<Item = &'a KeyValue>) -> impl Iterator<Item = i64> {
     values.filter_map(|value| if let KeyValue::Int(int) = value { Some(*int) } else { None })
 }

@@ -4,12 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::{
     key::RowKey,
+    mutation::Sequence,
     policy::{Narrowed, Who},
     route::ShardId,
+    settings::DurabilityClass,
 };
 
 /// The version of a representation: a hash of its bytes. Equal bytes, equal tag.
@@ -63,17 +65,57 @@ impl RowBody {
     }
 }
 
-/// Why a fetched row was not stored.
+/// A list's representation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListBody {
+    /// A JSON array.
+    pub json: Bytes,
+    /// How many rows it holds.
+    pub rows: u64,
+    /// The total, where it was asked for.
+    pub total: Option<u64>,
+    /// The tag of `json`.
+    content: ETag,
+}
+
+impl ListBody {
+    /// A representation; hashes it.
+    #[must_use]
+    pub fn new(json: Bytes, rows: u64, total: Option<u64>) -> Self {
+        let content = ETag::of(&json);
+        Self { json, rows, total, content }
+    }
+
+    /// The version of an answer that begins at `offset`: of its bytes, and of what `Content-Range` says.
+    #[must_use]
+    pub fn etag(&self, offset: u64) -> ETag {
+        let mut state = Xxh3Default::new();
+        // A total is at least 0, so that none is told apart by one bit.
+        let total = self.total.map_or([0; 9], |total| {
+            let mut known = [1; 9];
+            known[1..].copy_from_slice(&total.to_le_bytes());
+            known
+        });
+        for part in [&self.content.0.to_le_bytes()[..], &self.rows.to_le_bytes(), &offset.to_le_bytes(), &total] {
+            state.update(part);
+        }
+        ETag(state.digest())
+    }
+}
+
+/// Why what was fetched was not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NotStored {
     /// A write is in flight or younger than the snapshot: the floor refused it.
     Floor,
-    /// The row is larger than the cache admits.
+    /// It is larger than the cache admits.
     TooLarge,
     /// The shard's epoch changed while it was read.
     Epoch,
     /// Something purged it while it was read.
     Purged,
+    /// Nobody else has asked for this list lately; it is stored when it is asked for again.
+    FirstAsked,
 }
 
 /// Why the cache was not asked.
@@ -81,12 +123,14 @@ pub enum NotStored {
 pub enum BypassReason {
     /// The collection's mode is `bypass`.
     Mode,
-    /// The request is a list query; those are not cached yet.
-    List,
+    /// The answer depends on the time at which it is asked for.
+    Timely,
     /// The cache policy says so.
     Policy,
     /// The cache policy failed.
     PolicyFailed,
+    /// The change feed is behind: rows may have changed that nobody told of yet.
+    Behind,
     /// The collection was configured anew a moment ago, and writes are under way that do not know it.
     Settling,
 }
@@ -100,6 +144,15 @@ pub enum Collapse {
     Joined,
 }
 
+/// Why a row is served after its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StaleReason {
+    /// It is being fetched again.
+    Revalidating,
+    /// Its shard does not answer.
+    Error,
+}
+
 /// What the cache had to do with an answer; becomes `Cache-Status` (RFC 9211).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheStatus {
@@ -109,6 +162,15 @@ pub enum CacheStatus {
         age: Duration,
         /// Time it may still be served.
         ttl: Duration,
+    },
+    /// Served from the cache after its time, under bounded consistency.
+    Stale {
+        /// Time since it was read from the shard.
+        age: Duration,
+        /// Time since it should no longer be served.
+        late: Duration,
+        /// Why it is.
+        reason: StaleReason,
     },
     /// Fetched from the shard and stored.
     MissStored {
@@ -124,6 +186,8 @@ pub enum CacheStatus {
         /// Why.
         reason: NotStored,
     },
+    /// Served from what was acknowledged and is not on its shard yet.
+    Dirty,
     /// The cache was not asked.
     Bypass(BypassReason),
 }
@@ -155,12 +219,8 @@ pub struct RowAnswer {
 /// The answer to a list read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListAnswer {
-    /// A JSON array.
-    pub json: Bytes,
-    /// How many rows it holds.
-    pub rows: u64,
-    /// The total, where it was asked for.
-    pub total: Option<u64>,
+    /// The rows.
+    pub body: ListBody,
     /// What the cache did.
     pub status: CacheStatus,
     /// The bounds it is kept in, whose header fields belong to `Vary`.
@@ -191,11 +251,71 @@ pub struct WrittenRow {
     pub body: RowBody,
 }
 
-/// The answer to a committed write.
+/// What a write did for the reads after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Refill {
+    /// Nothing: the next read fetches.
+    #[default]
+    None,
+    /// Every row it touched is in the cache as it is now.
+    Stored,
+}
+
+/// Where a write is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Landed {
+    /// On its shard.
+    #[default]
+    Shard,
+    /// In the journal: acknowledged, and brought to its shard afterwards.
+    Journal(Acknowledged),
+}
+
+/// A write that was acknowledged before its shard has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// What the acknowledgement survives.
+    pub class: DurabilityClass,
+    /// Its place in the order of everything acknowledged.
+    pub sequence: Sequence,
+    /// The last segment of its status URL.
+    pub token: Arc<str>,
+}
+
+/// What became of an acknowledged write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteFate {
+    /// Its shard does not have it yet.
+    Pending,
+    /// Its shard has it, or a later write of the same row.
+    Applied,
+    /// Its shard refuses it: it is a dead letter.
+    Failed {
+        /// SQLSTATE.
+        code: Arc<str>,
+        /// What the database said.
+        reason: Arc<str>,
+    },
+}
+
+/// What a status URL says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteStatus {
+    /// The write.
+    pub sequence: Sequence,
+    /// What became of it.
+    pub fate: WriteFate,
+}
+
+/// The answer to a committed or acknowledged write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteAnswer {
     /// The rows touched, in the order the database returned them.
     pub rows: Vec<WrittenRow>,
+    /// What became of them in the cache.
+    pub refill: Refill,
+    /// Where it is.
+    pub landed: Landed,
     /// Who answered.
     pub trace: Trace,
 }
@@ -203,6 +323,24 @@ pub struct WriteAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lists_tag_is_of_all_that_its_answer_says() {
+        let tag = |json: &'static str, rows, total, offset| {
+            ListBody::new(Bytes::from_static(json.as_bytes()), rows, total).etag(offset)
+        };
+        let all = [
+            tag("[]", 0, None, 0),
+            tag("[ ]", 0, None, 0),
+            tag("[]", 0, Some(0), 0),
+            tag("[]", 0, Some(1), 0),
+            tag("[]", 0, Some(1), 1),
+            tag("[]", 1, Some(1), 0),
+        ];
+        let distinct: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+        assert_eq!(tag("[]", 0, Some(1), 1), all[4]);
+    }
 
     #[test]
     fn a_tag_survives_its_field() {

@@ -1,29 +1,36 @@
 //! A REST collection, resolved: configuration and catalog agree on every name in it.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+mod set;
+
+use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
-use crate::key::{self, KeyError, KeyType, KeyValue, RowKey};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::{
+    bucket::RelationSeed,
+    key::{self, KeyError, KeyType, KeyValue, RowKey},
+    track::Tracked,
+};
+
+pub use set::{Collections, renumber};
 
 /// A collection of one name and one definition. Never means anything else in the life of the process: entries,
 /// buckets and remembered answers rest on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CollectionId(pub u32);
 
-/// Which pipeline a collection runs. One per collection; `write-through` and `write-behind` are
-/// refused by the config parser until they exist.
+/// Which pipeline a collection runs. One per collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Reads fill the cache, writes commit on the shard and raise floors.
     CacheAside,
+    /// The same, and a write fills the cache: its rows are read again right behind its COMMIT.
+    WriteThrough,
+    /// Reads as in the others, after a look at what was acknowledged; writes of single rows are acknowledged when the
+    /// journal has them, and brought to their shard afterwards.
+    WriteBehind,
     /// Nothing is cached.
     Bypass,
 }
@@ -34,9 +41,32 @@ impl Mode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CacheAside => "cache-aside",
+            Self::WriteThrough => "write-through",
+            Self::WriteBehind => "write-behind",
             Self::Bypass => "bypass",
         }
     }
+}
+
+/// What reads of a collection promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Consistency {
+    /// Every write that was made through a gateway and acknowledged before the read is seen.
+    #[default]
+    Strict,
+    /// The same, and changes made past the gateways are seen within a bound, or the shard is asked.
+    Bounded(Staleness),
+}
+
+/// How old an answer may be under [`Consistency::Bounded`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Staleness {
+    /// Longest time since the change feed last proved that it is not behind. Beyond it the shard is asked.
+    pub max: Duration,
+    /// How long after its `ttl` a row may be served while it is fetched again.
+    pub while_revalidate: Duration,
+    /// How long after its `ttl` a row may be served where its shard does not answer.
+    pub if_error: Duration,
 }
 
 /// Who may keep a response besides the client (`Cache-Control`).
@@ -125,10 +155,18 @@ pub struct Collection {
     pub ttl: Duration,
     /// How long "no such row" may be served from the cache at most.
     pub negative_ttl: Duration,
+    /// What its reads promise.
+    pub consistency: Consistency,
     /// `Cache-Control` of its responses.
     pub visibility: Visibility,
+    /// How long a CDN in front may serve a response, where it may at all.
+    pub cdn_ttl: Option<Duration>,
     /// Rows a list returns when the client names no limit, and the most it may ask for.
     pub max_rows: u64,
+    /// Most bytes of its lists in the cache, where it has a cap of its own.
+    pub list_bytes: Option<u64>,
+    /// Exposed columns by whose values its lists are told apart, the most telling ones first.
+    pub track: Vec<Tracked>,
 }
 
 impl Collection {
@@ -199,12 +237,47 @@ impl Collection {
             mode,
             ttl,
             negative_ttl,
+            consistency,
             visibility: _,
+            cdn_ttl: _,
             max_rows: _,
+            list_bytes: _,
+            track,
         } = self;
         (name, relation, table, columns) == (&other.name, &other.relation, &other.table, &other.columns)
             && (key, shard_key, mode) == (&other.key, &other.shard_key, &other.mode)
-            && (ttl, negative_ttl) == (&other.ttl, &other.negative_ttl)
+            && (ttl, negative_ttl, consistency) == (&other.ttl, &other.negative_ttl, &other.consistency)
+            // Writes that know of no tracked column raise no values.
+            && *track == other.track
+    }
+
+    /// What the buckets of its rows and lists begin with: the table and its key columns.
+    #[must_use]
+    pub fn seed(&self) -> RelationSeed {
+        let mut hash = Xxh3Default::new();
+        hash_text(&mut hash, &self.relation);
+        for column in self.key_columns() {
+            hash_text(&mut hash, &column.name);
+        }
+        RelationSeed(hash.digest())
+    }
+
+    /// The hash of its name and of what its answers look like: equal in every gateway that serves it alike.
+    #[must_use]
+    pub fn definition(&self) -> u64 {
+        let mut hash = Xxh3Default::new();
+        for text in [&*self.name, &self.relation] {
+            hash_text(&mut hash, text);
+        }
+        for column in self.key_columns() {
+            hash_text(&mut hash, &column.name);
+        }
+        hash.update(&(self.columns.len() as u64).to_le_bytes());
+        for column in &self.columns {
+            hash_text(&mut hash, &column.name);
+            hash_text(&mut hash, &column.type_name);
+        }
+        hash.digest()
     }
 
     /// The canonical text of the values that place the row: what routing hashes.
@@ -228,6 +301,12 @@ impl Collection {
             .collect();
         values.map(|values| join_shard_key(values.iter()))
     }
+}
+
+/// Length first, so that no two lists of texts have the same bytes.
+fn hash_text(hash: &mut Xxh3Default, text: &str) {
+    hash.update(&(text.len() as u64).to_le_bytes());
+    hash.update(text.as_bytes());
 }
 
 fn join_shard_key<'a>(values: impl Iterator<Item = &'a KeyValue>) -> String {
@@ -265,95 +344,6 @@ pub enum KeyParseError {
     /// A quoted value that does not end.
     #[error("a quoted value does not end")]
     Quote,
-}
-
-/// The served collections, replaced as a whole when configuration or catalog change.
-#[derive(Debug, Default)]
-pub struct Collections {
-    all: Vec<Arc<Collection>>,
-    by_name: HashMap<Arc<str>, usize>,
-    by_id: HashMap<CollectionId, usize>,
-    /// Which set this is, and the one it was numbered after.
-    set: u64,
-    after: u64,
-    numbers: Arc<Numbers>,
-}
-
-/// What was given out so far by a set and all that were numbered after it.
-#[derive(Debug, Default)]
-struct Numbers {
-    ids: AtomicU32,
-    sets: AtomicU64,
-}
-
-impl Collections {
-    /// The first set, as configuration and catalog give it.
-    #[must_use]
-    pub fn new(all: Vec<Arc<Collection>>) -> Self {
-        let next = all.iter().map(|collection| collection.id.0.saturating_add(1)).max().unwrap_or(0);
-        let numbers = Numbers { ids: AtomicU32::new(next), sets: AtomicU64::new(1) };
-        Self::indexed(all, 0, 0, Arc::new(numbers))
-    }
-
-    fn indexed(all: Vec<Arc<Collection>>, set: u64, after: u64, numbers: Arc<Numbers>) -> Self {
-        let by_name = all.iter().enumerate().map(|(i, c)| (c.name.clone(), i)).collect();
-        let by_id = all.iter().enumerate().map(|(i, c)| (c.id, i)).collect();
-        Self { all, by_name, by_id, set, after, numbers }
-    }
-
-    /// The collection of this name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Arc<Collection>> {
-        self.by_name.get(name).map(|i| &self.all[*i])
-    }
-
-    /// The collection of this id.
-    #[must_use]
-    pub fn by_id(&self, id: CollectionId) -> Option<&Arc<Collection>> {
-        self.by_id.get(&id).map(|i| &self.all[*i])
-    }
-
-    /// All of them, in the order of configuration.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Collection>> {
-        self.all.iter()
-    }
-
-    /// Whether this set was numbered after `before`, so that it may take its place.
-    #[must_use]
-    pub fn follows(&self, before: &Self) -> bool {
-        Arc::ptr_eq(&self.numbers, &before.numbers) && self.after == before.set && self.set != before.set
-    }
-}
-
-/// Numbers a set that is to take the place of `old`. A collection keeps its number if its name and definition
-/// are the same and no collection of `old` reaches it that did not before, since a write that is under way
-/// knows only what it reached before. Every other collection gets a number that was never used. `new` may be
-/// numbered in any way, as long as its numbers differ and its reaches agree with them.
-#[must_use]
-pub fn renumber(old: &Collections, new: Vec<Collection>) -> Collections {
-    let numbers = &old.numbers;
-    let newly_reached = |before: &Collection, collection: &Collection| {
-        new.iter()
-            .filter(|writer| writer.reach.includes(collection.id))
-            .any(|writer| old.get(&writer.name).is_some_and(|known| !known.reach.includes(before.id)))
-    };
-    let number = |collection: &Collection| match old.get(&collection.name) {
-        Some(before) if before.is_defined_as(collection) && !newly_reached(before, collection) => before.id,
-        _ => CollectionId(numbers.ids.fetch_add(1, Ordering::Relaxed)),
-    };
-    let given: HashMap<CollectionId, CollectionId> = new.iter().map(|c| (c.id, number(c))).collect();
-    let all = new.into_iter().map(|mut collection| {
-        collection.id = given[&collection.id];
-        if let WriteReach::Cascades(others) = &mut collection.reach {
-            for other in &mut *others {
-                *other = given.get(other).copied().unwrap_or(*other);
-            }
-            others.sort_unstable();
-        }
-        Arc::new(collection)
-    });
-    let set = numbers.sets.fetch_add(1, Ordering::Relaxed);
-    Collections::indexed(all.collect(), set, old.set, numbers.clone())
 }
 
 #[cfg(test)]

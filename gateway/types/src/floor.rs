@@ -17,16 +17,25 @@ pub struct Floor {
     recent: SmallVec<[Xid; RECENT]>,
     folded_max: Option<Xid>,
     witness: Option<Witness>,
+    /// Transactions that the witness sees, and `recent` until it came: the newest few.
+    settled: SmallVec<[Xid; RECENT]>,
 }
 
 /// A snapshot's place among the snapshots of one primary, which are totally ordered:
 /// `xmax` never falls, and between equal `xmax` running transactions only end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Witness(Xid, Reverse<usize>);
+pub struct Witness {
+    xmax: Xid,
+    running: Reverse<usize>,
+    /// Follows from the other two.
+    xmin: Xid,
+}
 
 impl Witness {
-    fn of(snapshot: &Snapshot) -> Self {
-        Self(snapshot.xmax, Reverse(snapshot.xip.len()))
+    /// The place of this snapshot.
+    #[must_use]
+    pub fn of(snapshot: &Snapshot) -> Self {
+        Self { xmax: snapshot.xmax, running: Reverse(snapshot.xip.len()), xmin: snapshot.xmin }
     }
 }
 
@@ -44,10 +53,28 @@ impl Floor {
     /// making a bucket with folded transactions uncacheable. Call only after [`Floor::admits`].
     pub fn witness(&mut self, snapshot: &Snapshot) {
         if !self.recent.is_empty() || self.folded_max.is_some() {
-            self.recent.clear();
+            // Newest last; those that were settled before are the first to be forgotten.
+            let forgotten = (self.settled.len() + self.recent.len()).saturating_sub(RECENT).min(self.settled.len());
+            self.settled.drain(..forgotten);
+            self.settled.append(&mut self.recent);
             self.folded_max = None;
             self.witness = Some(Witness::of(snapshot));
         }
+    }
+
+    /// Whether raising by this transaction would change nothing: whatever passed since the last raise sees it, and
+    /// so will whatever passes. May say no where yes is true.
+    ///
+    /// A transaction that is one of the floor's, or below the fold, was raised before or might as well have been,
+    /// and nothing passed since, or the floor would have a witness in its place. A transaction that the witness
+    /// sees is seen by everything that passed after the witness: snapshots of one primary are totally ordered, a
+    /// later one sees what an earlier one sees, and none that is earlier than the witness passes.
+    #[must_use]
+    pub fn knows(&self, xid: Xid) -> bool {
+        self.recent.contains(&xid)
+            || self.folded_max.is_some_and(|max| xid <= max)
+            || self.witness.is_some_and(|witness| xid < witness.xmin)
+            || self.settled.contains(&xid)
     }
 
     /// Adds a transaction. Raising twice with the same xid changes nothing.
@@ -71,8 +98,8 @@ impl Floor {
         self.fold(lowest);
     }
 
-    /// Folds every transaction up to `base` into the maximum (a member joining, a relation-wide sweep).
-    pub fn fold(&mut self, base: Xid) {
+    /// Folds every transaction up to `base` into the maximum.
+    fn fold(&mut self, base: Xid) {
         self.folded_max = Some(self.folded_max.map_or(base, |max| max.max(base)));
         self.recent.retain(|xid| *xid > base);
     }
@@ -117,6 +144,26 @@ mod tests {
         }
         assert!(!floor.admits(&long_elsewhere), "older than the witness");
         assert!(!floor.admits(&snap("5:20:5,19")), "more running than the witness saw");
+    }
+
+    #[test]
+    fn it_knows_what_was_raised_and_what_its_witness_sees() {
+        let mut floor = Floor::default();
+        assert!(!floor.knows(Xid(10)), "nothing passed, nothing is known");
+        floor.raise(Xid(10));
+        assert!(floor.knows(Xid(10)) && !floor.knows(Xid(9)), "whoever passes need not see 9");
+        floor.witness(&snap("8:14:8,9"));
+        assert!(floor.knows(Xid(10)), "settled");
+        assert!(floor.knows(Xid(7)), "everything before the witness had ended");
+        for xid in [8, 9, 11, 14] {
+            assert!(!floor.knows(Xid(xid)), "{xid}: unseen, or not known to be seen");
+        }
+        for xid in 20..25 {
+            floor.raise(Xid(xid));
+            floor.witness(&snap(&format!("8:{}:8,9", xid + 1)));
+        }
+        assert!(floor.knows(Xid(24)) && floor.knows(Xid(21)) && !floor.knows(Xid(20)), "the newest four");
+        assert!(!floor.knows(Xid(10)), "forgotten, and the oldest under way is older");
     }
 
     #[test]

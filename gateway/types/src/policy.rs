@@ -51,6 +51,8 @@ pub struct Narrowed {
     pub stale: Duration,
     /// The tenant's tags, at most [`MAX_TAGS`].
     pub tags: Vec<BucketId>,
+    /// The same as the policy gave them, for a CDN in front; none for a tenant, whose answers no CDN is offered.
+    pub tag_names: Vec<String>,
     /// Values of the inputs it differs by, length-prefixed: answers with other values are other
     /// entries.
     pub variant: Option<Arc<[u8]>>,
@@ -89,7 +91,28 @@ pub struct Change {
     pub new: Vec<Option<String>>,
 }
 
-/// What an invalidation policy wants purged, besides what the gateway purges anyway.
+/// How urgent a purge is to an invalidation policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Urgency {
+    /// It must not be served again.
+    #[default]
+    Purge,
+    /// A collection that serves rows late may serve it so until it is fetched again.
+    SoftPurge,
+    /// It must not be served again, and is to be fetched again before somebody asks.
+    Refresh,
+}
+
+/// What an invalidation policy wants done with something, besides what the gateway purges anyway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalidation {
+    /// How urgent it is.
+    pub urgency: Urgency,
+    /// With what.
+    pub purge: Purge,
+}
+
+/// What an invalidation policy wants purged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purge {
     /// A row, by collection and key as in a path.
@@ -101,6 +124,15 @@ pub enum Purge {
     },
     /// Every answer with one of the tenant's tags.
     Tag(BucketId),
+    /// One of the tenant's list queries.
+    Query {
+        /// Whose.
+        tenant: TenantId,
+        /// The collection's name, as the policy gave it.
+        collection: String,
+        /// The query string, as the policy gave it.
+        query: String,
+    },
     /// The list queries of a collection.
     Lists {
         /// The collection's name, as the policy gave it.

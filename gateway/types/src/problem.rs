@@ -20,6 +20,8 @@ pub enum ProblemKind {
     NotAcceptable,
     /// A unique or foreign key is violated (409).
     Conflict,
+    /// A repeated `Idempotency-Key` with another request (422).
+    KeyReused,
     /// `If-Match` names another version (412).
     PreconditionFailed,
     /// The body is over the limit (413).
@@ -139,6 +141,21 @@ pub mod codes {
     pub const DEADLINE: &str = "TG015";
     /// The request belongs to no tenant that may be served.
     pub const TENANT: &str = "TG016";
+    /// Another gateway has not been told of the write, so it was not made.
+    pub const CLUSTER: &str = "TG017";
+    /// Writes that were acknowledged wait for their shard, and no more are taken.
+    pub const JOURNAL_FULL: &str = "TG018";
+    /// A write of the row that was acknowledged was refused by its shard, and nobody has decided about it yet.
+    pub const ROW_PARKED: &str = "TG019";
+    /// A repeated `Idempotency-Key` with another request, one that is still being answered, or one where it cannot
+    /// be honoured.
+    pub const IDEMPOTENCY: &str = "TG032";
+    /// No write has this status token.
+    pub const UNKNOWN_STATUS: &str = "TG033";
+    /// The admin API: no such dead letter.
+    pub const NO_LETTER: &str = "TG034";
+    /// The admin API: the database refuses the dead letter again.
+    pub const STILL_DEAD: &str = "TG035";
     /// The admin API: no plugin of this name.
     pub const UNKNOWN_PLUGIN: &str = "TG020";
     /// The admin API: the plugin has no staged version.
@@ -161,4 +178,8 @@ pub mod codes {
     pub const CONFIGURATION: &str = "TG029";
     /// The admin API: the order came from a web page of another site.
     pub const FOREIGN_ORDER: &str = "TG030";
+    /// A purge was carried out here, but not on every gateway.
+    pub const PURGED_HERE_ONLY: &str = "TG031";
+    /// A value in a form of which the gateway cannot be sure what the database would make of it.
+    pub const VALUE_FORM: &str = "TG039";
 }

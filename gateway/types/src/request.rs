@@ -1,8 +1,9 @@
 //! What the HTTP front asks of the pipelines.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3Default;
 
 pub use crate::tenant::TenantId;
 use crate::{
@@ -195,7 +196,37 @@ pub struct WriteRequest {
     pub count: Count,
     /// `Accept: application/vnd.pgrst.object+json`: more or fewer than one row rolls back.
     pub cardinality: Cardinality,
+    /// How long an acknowledgement before its shard has the row may wait for the shard (`Prefer: wait`). Means
+    /// nothing to other collections than write-behind ones.
+    pub wait: Duration,
+    /// `Idempotency-Key`, where the collection is a write-behind one.
+    pub idempotency: Option<Idempotency>,
 }
+
+/// A request that is to have one effect however often it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// What the client calls it.
+    pub key: Arc<str>,
+    /// The digest of everything that makes it this request: method, target, preferences, conditions, body.
+    pub fingerprint: u64,
+}
+
+impl Idempotency {
+    /// A key, and the request it stands for by its parts. Their order counts, and where one ends.
+    #[must_use]
+    pub fn new<'a>(key: &str, parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hash = Xxh3Default::new();
+        for part in parts {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Self { key: key.into(), fingerprint: hash.digest() }
+    }
+}
+
+/// Bytes of an `Idempotency-Key`.
+pub const MAX_IDEMPOTENCY_KEY: usize = 255;
 
 /// How many rows an answer may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,7 +4,15 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use indexmap::IndexMap;
 
-use crate::collection::{Mode, Visibility};
+use crate::collection::{Consistency, Mode, Visibility};
+
+mod cluster;
+mod journal;
+mod l2;
+
+pub use cluster::ClusterSettings;
+pub use journal::{DurabilityClass, JournalSettings};
+pub use l2::{L2Layout, L2Servers, L2Settings};
 
 /// A value that must never be printed: its `Debug` and `Display` say `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,12 +51,44 @@ pub struct Settings {
     pub pools: PoolsSettings,
     /// The cache.
     pub cache: CacheSettings,
+    /// Other gateways in front of the same shards; `None`: there are none.
+    pub cluster: Option<ClusterSettings>,
+    /// The change feed.
+    pub feed: FeedSettings,
+    /// Where write-behind collections keep what was acknowledged; `None`: there are none.
+    pub journal: Option<JournalSettings>,
     /// The policies.
     pub policies: PolicySettings,
     /// The tenants that classification may name.
     pub tenants: TenantsSettings,
     /// The collections by name, at least one.
     pub collections: IndexMap<String, CollectionSettings>,
+}
+
+/// `[feed]`: changes made outside the gateway, by logical replication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedSettings {
+    /// Whether changes are followed. Default off: it needs rights, and a slot keeps log until it is read.
+    pub following: Following,
+    /// What the slot's name begins with; the database's oid follows. Default `tidegate`.
+    pub slot: String,
+    /// The publication. Default `tidegate`.
+    pub publication: String,
+    /// How often a heartbeat is sent. Default 100 ms.
+    pub heartbeat: Duration,
+    /// Bytes of log the slot may keep; beyond, it is made anew and the shard's cache is emptied. Default 1 GiB.
+    pub max_retained_wal: u64,
+    /// How often tables are compared with what they were. Default 5 s.
+    pub schema_interval: Duration,
+}
+
+/// Whether changes are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Following {
+    /// Every shard's.
+    On,
+    /// None.
+    Off,
 }
 
 /// `[http]`
@@ -76,6 +116,32 @@ pub struct HttpSettings {
     pub drain_delay: Duration,
     /// How long requests in flight may take after that. Default 20 s.
     pub drain_grace: Duration,
+    /// The field that tells a CDN what an answer may be purged by. Default none.
+    pub cdn: CdnKeys,
+}
+
+/// `cdn` of `[http]`: how a CDN in front is told what an answer may be purged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CdnKeys {
+    /// Not at all.
+    #[default]
+    Off,
+    /// `Surrogate-Key`, names separated by spaces.
+    SurrogateKey,
+    /// `Cache-Tag`, names separated by commas.
+    CacheTag,
+}
+
+impl CdnKeys {
+    /// The name used in configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::SurrogateKey => "surrogate-key",
+            Self::CacheTag => "cache-tag",
+        }
+    }
 }
 
 /// `[admin]`
@@ -106,6 +172,8 @@ pub struct PoolsSettings {
     pub scan: PoolSettings,
     /// Writes.
     pub write: PoolSettings,
+    /// What write-behind brings to a shard.
+    pub batch: PoolSettings,
 }
 
 /// `[pools.CLASS]`, per shard
@@ -126,12 +194,16 @@ pub struct PoolSettings {
 pub struct CacheSettings {
     /// Bytes of the in-process cache, entries and their overhead. Default 256 MiB.
     pub l1_bytes: u64,
+    /// How many of them are for lists; 0 keeps none. Default a quarter.
+    pub list_bytes: u64,
     /// Slots of the floor table of each shard; a power of two. Default 65536.
     pub buckets: usize,
-    /// Rows above this size are served, not stored. Default 256 KiB.
+    /// Rows and lists above this size are served, not stored. Default 256 KiB.
     pub max_entry_bytes: usize,
     /// How far a TTL is shortened at random, so that entries do not expire together. Default 0.1.
     pub ttl_jitter: f64,
+    /// The tier shared with other gateways, if there is one.
+    pub l2: Option<L2Settings>,
 }
 
 /// `[policies]`
@@ -357,8 +429,16 @@ pub struct CollectionSettings {
     pub ttl: Duration,
     /// Longest time "no such row" is served from the cache. Default 5 s.
     pub negative_ttl: Duration,
+    /// What reads promise. Default strict.
+    pub consistency: Consistency,
     /// `Cache-Control`. Default private.
     pub visibility: Visibility,
+    /// `CDN-Cache-Control`: how long a CDN in front may serve an answer. `None`: the field is not sent.
+    pub cdn_ttl: Option<Duration>,
     /// Most rows of a list. Default 1000.
     pub max_rows: u64,
+    /// Most bytes of its lists in the cache, as far as all lists may have them. `None`: no cap of its own.
+    pub list_bytes: Option<u64>,
+    /// Columns by whose values its lists are told apart; at most [`crate::track::MAX_TRACKED`].
+    pub track: Vec<String>,
 }

@@ -2,19 +2,27 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::{
     route::{ShardId, ShardSet, Topology},
     settings::TenantsSettings,
 };
 
-/// A tenant. Never means another one in the life of the process: entries, buckets and remembered answers
-/// rest on it.
+/// A tenant: the hash of its name, so that it is the same in every gateway and never means another one.
+/// Entries, buckets and remembered answers rest on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TenantId(pub u32);
+pub struct TenantId(pub u64);
 
 impl TenantId {
     /// The one tenant of a gateway without tenancy.
     pub const SHARED: Self = Self(0);
+
+    /// The tenant of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self(xxh3_64(name.as_bytes()))
+    }
 }
 
 /// A class of requests. 0 where nothing classifies. Never means another one in the life of the process.
@@ -24,8 +32,10 @@ pub struct ClassId(pub u32);
 /// A tenant, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
-    /// Its number.
+    /// What entries, buckets and remembered answers know it by.
     pub id: TenantId,
+    /// What policies know it by: never another one's in the life of the process. 0 without tenancy.
+    pub number: u32,
     /// Its name, as configuration and classification give it.
     pub name: Arc<str>,
     /// Its class where classification names none.
@@ -50,14 +60,14 @@ pub struct Tenants {
 /// Every number ever given, so that none is given to two names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Numbers {
-    tenants: HashMap<Arc<str>, TenantId>,
+    tenants: HashMap<Arc<str>, u32>,
     /// Class 1, class 2, and so on.
     classes: Vec<Arc<str>>,
 }
 
 impl Numbers {
-    fn tenant(&mut self, name: &Arc<str>) -> TenantId {
-        let next = TenantId(u32::try_from(self.tenants.len() + 1).unwrap_or(u32::MAX));
+    fn tenant(&mut self, name: &Arc<str>) -> u32 {
+        let next = u32::try_from(self.tenants.len() + 1).unwrap_or(u32::MAX);
         *self.tenants.entry(name.clone()).or_insert(next)
     }
 
@@ -92,6 +102,14 @@ pub enum TenantError {
         /// The class it names.
         class: String,
     },
+    /// Its name has the hash of another one's.
+    #[error("tenant {tenant}: its name cannot be told from {other}'s; give one of them another name")]
+    SameHash {
+        /// The tenant.
+        tenant: String,
+        /// The one configured before it, empty for a gateway without tenancy.
+        other: String,
+    },
     /// Its shards and its residency have nothing in common.
     #[error("tenant {tenant}: none of its shards is in its residency ({})", residency.join(", "))]
     Homeless {
@@ -108,6 +126,7 @@ impl Tenants {
     pub fn none(topology: &Topology) -> Self {
         let shared = Tenant {
             id: TenantId::SHARED,
+            number: 0,
             name: "".into(),
             class: ClassId(0),
             placement: topology.all(),
@@ -160,11 +179,15 @@ impl Tenants {
                 return Err(TenantError::Homeless { tenant: name.clone(), residency: tenant.residency.clone() });
             }
             let name: Arc<str> = name.as_str().into();
-            let id = tenants.numbers.tenant(&name);
+            let id = TenantId::named(&name);
+            if let Some(other) = tenants.get(id) {
+                return Err(TenantError::SameHash { tenant: name.to_string(), other: other.name.to_string() });
+            }
+            let number = tenants.numbers.tenant(&name);
             let region = tenant.residency.first().map(|region| Arc::from(region.as_str()));
             tenants.by_name.insert(name.clone(), tenants.known.len());
             tenants.by_id.insert(id, tenants.known.len());
-            tenants.known.push(Tenant { id, name, class, placement, region });
+            tenants.known.push(Tenant { id, number, name, class, placement, region });
         }
         Ok(tenants)
     }
@@ -264,14 +287,16 @@ mod tests {
         let first = Tenants::resolve(&settings(&[("acme", "free"), ("globex", "paid")]), &topology).expect("placed");
         let then =
             first.succeeded_by(&settings(&[("initech", "gold"), ("globex", "paid")]), &topology).expect("placed");
-        let number = |tenants: &Tenants, name: &str| tenants.by_name(name).map(|tenant| (tenant.id.0, tenant.class.0));
+        let number =
+            |tenants: &Tenants, name: &str| tenants.by_name(name).map(|tenant| (tenant.number, tenant.class.0));
         assert_eq!((number(&first, "acme"), number(&first, "globex")), (Some((1, 1)), Some((2, 2))));
         assert_eq!((number(&then, "acme"), number(&then, "globex")), (None, Some((2, 2))));
         assert_eq!(number(&then, "initech"), Some((3, 3)));
-        assert_eq!((then.get(TenantId(1)), then.class_named("free")), (None, None), "gone");
+        let acme = TenantId::named("acme");
+        assert_eq!((then.get(acme), then.class_named("free")), (None, None), "gone");
         let last = then.succeeded_by(&settings(&[("initech", "gold"), ("acme", "free")]), &topology).expect("placed");
         assert_eq!((number(&last, "acme"), number(&last, "initech")), (Some((1, 1)), Some((3, 3))));
-        assert_eq!(last.get(TenantId(1)).map(|tenant| &*tenant.name), Some("acme"));
+        assert_eq!(last.get(acme).map(|tenant| &*tenant.name), Some("acme"));
     }
 
     #[test]
@@ -282,7 +307,7 @@ mod tests {
         assert_eq!(tenants.class_name(acme.class).map(|name| &**name), Some("paid"));
         assert_eq!(acme.region.as_deref(), Some("us"));
         assert_eq!(tenants.get(TenantId::SHARED), Some(tenants.shared()));
-        assert_eq!(tenants.get(TenantId(2)), None);
+        assert_eq!(tenants.get(TenantId::named("globex")), None);
         assert_eq!((tenants.class_name(ClassId(0)), tenants.by_name("")), (None, None));
     }
 }

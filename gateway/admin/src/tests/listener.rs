@@ -118,7 +118,7 @@ async fn the_console_links_to_everything_there_is() {
     let admin = Admin::serving("127.0.0.1:0", None).await;
     let (_, _, page) = admin.get("/", "").await;
     let links: Vec<&str> = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    assert_eq!(links.len(), 8, "seven paths and a plugin");
+    assert_eq!(links.len(), 9, "eight paths and a plugin");
     for link in links {
         assert_eq!(admin.status(link).await, 200, "{link}");
     }

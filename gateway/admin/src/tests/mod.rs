@@ -9,7 +9,10 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use serde_json::{Value, json};
-use tidegate_types::settings::{AdminSettings, Secret};
+use tidegate_types::{
+    purge::{PurgeTarget, Softness},
+    settings::{AdminSettings, Secret},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -19,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     AdminState, Control, Server,
-    control::{Order, Outcome, Refused, Step, Upload, Why},
+    control::{Decision, Letter, Order, Outcome, Refused, Step, Upload, Why},
 };
 
 /// What the fake was told to do.
@@ -28,6 +31,8 @@ enum Told {
     Stage(String, Upload, Order),
     Steer(String, Step, Order),
     Reload(Order),
+    Purge(Vec<PurgeTarget>, Softness, Order),
+    Decide(Letter, Decision, Order),
 }
 
 /// A gateway with one plugin, `router`, that does what it is told.
@@ -65,6 +70,10 @@ impl Control for Fake {
         vec![shard("a"), shard("b")]
     }
 
+    fn members(&self) -> Vec<Value> {
+        vec![json!({ "shard": "a", "id": "one" })]
+    }
+
     fn generation(&self) -> u64 {
         7
     }
@@ -87,6 +96,18 @@ impl Control for Fake {
 
     fn steer(&self, plugin: String, step: Step, order: Order) -> BoxFuture<'static, Outcome> {
         self.carry_out(Told::Steer(plugin, step, order))
+    }
+
+    fn purge(&self, targets: Vec<PurgeTarget>, softness: Softness, order: Order) -> BoxFuture<'static, Outcome> {
+        self.carry_out(Told::Purge(targets, softness, order))
+    }
+
+    fn journal(&self) -> BoxFuture<'static, Option<Value>> {
+        Box::pin(async { Some(json!({ "depth": 3 })) })
+    }
+
+    fn decide(&self, letter: Letter, decision: Decision, order: Order) -> BoxFuture<'static, Outcome> {
+        self.carry_out(Told::Decide(letter, decision, order))
     }
 
     fn reload(&self, order: Order) -> BoxFuture<'static, Outcome> {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tidegate_types::settings::Moves;
 
 use super::*;
-use crate::control::Age;
+use crate::control::{Age, Decision, Letter};
 
 fn order(reason: Option<&str>, moves: Moves) -> Order {
     Order { actor: "127.0.0.1".to_owned(), reason: reason.map(str::to_owned), moves }
@@ -65,9 +65,9 @@ async fn each_step_is_told_with_its_words() {
         ("canary", "{\"percent\":25}", Step::Canary { percent: 25 }, order(None, Moves::Refused)),
         (
             "canary",
-            "{\"percent\":1,\"allow_moves\":true,\"reason\":\"copied\"}",
+            "{\"percent\":1,\"reason\":\"copied\"}",
             Step::Canary { percent: 1 },
-            order(Some("copied"), Moves::Allowed),
+            order(Some("copied"), Moves::Refused),
         ),
         (
             "promote",
@@ -88,12 +88,74 @@ async fn each_step_is_told_with_its_words() {
 }
 
 #[tokio::test]
+async fn a_decision_names_a_dead_letter() {
+    let admin = Admin::serving("127.0.0.1:0", None).await;
+    let (status, _, body) = admin.get("/admin/journal", "").await;
+    assert_eq!((status, body.as_str()), (200, "{\"journal\":{\"depth\":3}}"));
+    for (path, decision) in [("requeue", Decision::Requeue), ("discard", Decision::Discard)] {
+        let body = r#"{"shard":"a","sequence":7,"reason":"mended"}"#;
+        assert_eq!(admin.post(&format!("/admin/journal/{path}"), body).await.0, 200);
+        let letter = Letter { shard: "a".into(), sequence: 7 };
+        assert_eq!(admin.told(), Told::Decide(letter, decision, order(Some("mended"), Moves::Refused)));
+    }
+    for body in ["", "{}", r#"{"shard":"a"}"#, r#"{"shard":"a","sequence":7,"all":true}"#] {
+        let (status, error) = admin.post("/admin/journal/discard", body).await;
+        assert_eq!((status, error["code"].as_str()), (400, Some("TG027")), "{body}: {error}");
+    }
+    let refused = |why| Refused { why, message: "no".into(), details: None, hint: None };
+    for (why, status, code) in
+        [(Why::NoLetter, 404, "TG034"), (Why::StillDead, 409, "TG035"), (Why::ShardDown, 503, "TG003")]
+    {
+        *admin.fake.refuses.lock() = Some(refused(why));
+        let (answered, error) = admin.post("/admin/journal/requeue", r#"{"shard":"a","sequence":7}"#).await;
+        assert_eq!((answered, error["code"].as_str()), (status, Some(code)));
+    }
+}
+
+#[tokio::test]
+async fn a_purge_names_what_is_to_be_forgotten() {
+    let admin = Admin::serving("127.0.0.1:0", None).await;
+    let body = r#"{"keys":[{"collection":"carts","key":"7,42"}],"tags":[{"tag":"a"},{"tenant":"acme","tag":"b"}],
+        "queries":[{"collection":"products","query":"stock=eq.3"}],
+        "collections":["products"],"tenants":["acme"],"everything":true,"reason":" moved "}"#;
+    assert_eq!(admin.post("/admin/cache/purge", body).await.0, 200);
+    let targets = vec![
+        PurgeTarget::Row { collection: "carts".into(), key: "7,42".into() },
+        PurgeTarget::Tag { tenant: None, tag: "a".into() },
+        PurgeTarget::Tag { tenant: Some("acme".into()), tag: "b".into() },
+        PurgeTarget::Query { tenant: None, collection: "products".into(), query: "stock=eq.3".into() },
+        PurgeTarget::Collection("products".into()),
+        PurgeTarget::Tenant("acme".into()),
+        PurgeTarget::Everything,
+    ];
+    assert_eq!(admin.told(), Told::Purge(targets, Softness::Hard, order(Some("moved"), Moves::Refused)));
+    assert_eq!(admin.post("/admin/cache/purge", r#"{"collections":["products"],"soft":true}"#).await.0, 200);
+    let targets = vec![PurgeTarget::Collection("products".into())];
+    assert_eq!(admin.told(), Told::Purge(targets, Softness::Soft, order(None, Moves::Refused)));
+    let many = format!("{{\"collections\":[{}\"x\"]}}", "\"x\",".repeat(1000));
+    for (body, says) in [
+        ("{}", "names nothing"),
+        ("{\"everything\":false,\"reason\":\"x\"}", "names nothing"),
+        ("", "cannot be taken"),
+        ("{\"everthing\":true}", "unknown field"),
+        ("{\"soft\":true}", "names nothing"),
+        ("{\"keys\":[\"42\"]}", "cannot be taken"),
+        (&many, "names 1001 things"),
+    ] {
+        let (status, error) = admin.post("/admin/cache/purge", body).await;
+        assert_eq!((status, &error["code"]), (400, &"TG027".into()), "{body}: {error}");
+        assert!(error["message"].as_str().is_some_and(|message| message.contains(says)), "{body}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn an_order_that_makes_no_sense_is_not_given() {
     let admin = Admin::serving("127.0.0.1:0", None).await;
     for (way, body, says) in [
         ("promote", "{\"allow_moves\":true}", "needs a reason"),
         ("promote", "{\"allow_moves\":true,\"reason\":\"  \"}", "needs a reason"),
-        ("rollback", "{\"allow_moves\":true,\"reason\":\"x\"}", "canary and promote only"),
+        ("rollback", "{\"allow_moves\":true,\"reason\":\"x\"}", "promote only"),
+        ("canary", "{\"percent\":1,\"allow_moves\":true,\"reason\":\"x\"}", "promote only"),
         ("promote", "{\"percent\":3}", "canary only"),
         ("canary", "{\"percent\":0}", "1 to 99"),
         ("canary", "{\"percent\":100}", "1 to 99"),
@@ -139,6 +201,7 @@ async fn each_refusal_has_its_status_and_code() {
         (Why::Invalid, 400, "TG027"),
         (Why::Disk, 500, "TG028"),
         (Why::Configuration, 422, "TG029"),
+        (Why::Unheard, 503, "TG031"),
         (Why::Internal, 500, "XX000"),
     ] {
         let (details, hint) = (Some("where".to_owned()), Some("do".to_owned()));

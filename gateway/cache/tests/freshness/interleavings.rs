@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use crate::support::{SHARD, World, is_hit, step, value};
-use tidegate_types::answer::{CacheStatus, Collapse, NotStored};
+use crate::support::{SHARD, World, is_hit, row_bucket, step, value};
+use tidegate_cache::Raised;
+use tidegate_types::{
+    answer::{CacheStatus, Collapse, NotStored},
+    epoch::Epoch,
+    snapshot::Xid,
+};
 
 #[test]
 fn a_miss_fills_and_the_next_read_hits() {
@@ -171,8 +176,7 @@ fn a_new_epoch_voids_entries_and_flights() {
     let mut old = world.reader(2);
     assert!(step(&mut old).is_none());
     world.execute();
-    let epoch = world.epochs.advance(SHARD);
-    world.db.borrow_mut().fail_over(epoch);
+    world.begin_epoch();
     let mut late = world.reader(2);
     assert!(step(&mut late).is_none());
     world.deliver();
@@ -186,6 +190,34 @@ fn a_new_epoch_voids_entries_and_flights() {
     assert!(step(&mut late).is_some());
     assert!(is_hit(world.read(2).status));
     assert!(!is_hit(world.read(1).status), "an entry of the old epoch");
+}
+
+#[test]
+fn what_a_gateway_that_died_left_under_way_is_waited_for() {
+    let world = World::new(1024);
+    world.write(1, Some(1));
+    // Its floors died with it, and it may commit at any time.
+    let orphan = world.db.borrow_mut().begin();
+    let epoch = world.epochs.advance(SHARD);
+    world.db.borrow_mut().epoch = epoch;
+    world.take_base(epoch);
+    assert!(matches!(world.read(1).status, CacheStatus::MissNotStored { reason: NotStored::Floor, .. }));
+    world.db.borrow_mut().commit(orphan, 1, Some(2));
+    assert_eq!(value(&world.read(1)), Some(2));
+    assert!(is_hit(world.read(1).status));
+}
+
+#[test]
+fn nothing_is_kept_before_the_base_is_known() {
+    let world = World::new(1024);
+    world.write(1, Some(1));
+    let epoch = world.epochs.advance(SHARD);
+    world.db.borrow_mut().epoch = epoch;
+    world.read(1);
+    assert!(!is_hit(world.read(1).status));
+    world.take_base(epoch);
+    world.read(1);
+    assert!(is_hit(world.read(1).status));
 }
 
 #[test]
@@ -249,4 +281,102 @@ fn a_row_over_the_limit_is_served_and_not_stored() {
         assert_eq!(value(&served), Some(12));
         assert!(matches!(served.status, CacheStatus::MissNotStored { reason: NotStored::TooLarge, .. }));
     }
+}
+
+/// An xid of one's own, ended at once, as a gateway takes it after its row in the member table was committed.
+fn own_xid(world: &World) -> Xid {
+    let mut db = world.db.borrow_mut();
+    let xid = db.begin();
+    db.abort(xid);
+    xid
+}
+
+#[test]
+fn a_gateway_that_may_have_missed_floors_keeps_nothing_of_before() {
+    let world = World::new(1024);
+    world.write(1, Some(1));
+    world.read(1);
+    assert!(is_hit(world.read(1).status));
+    // Another gateway's write, of which this one is not told: it is not committed when this one joins again.
+    let missed = world.db.borrow_mut().begin();
+    let mut early = world.reader(2);
+    assert!(step(&mut early).is_none());
+    world.execute();
+    let base = own_xid(&world);
+    world.cache.rebase(SHARD, Epoch(1), base).expect("the same epoch");
+    world.deliver();
+    assert!(step(&mut early).is_some(), "the reader of before has its row");
+    assert!(!is_hit(world.read(2).status), "which was not kept");
+    assert!(!is_hit(world.read(1).status), "what was kept is void");
+    assert!(!is_hit(world.read(1).status), "and nothing is kept while an older write is under way");
+    world.db.borrow_mut().commit(missed, 1, Some(2));
+    assert_eq!(value(&world.read(1)), Some(2));
+    assert!(is_hit(world.read(1).status));
+}
+
+#[test]
+fn joining_again_forgets_no_floor_that_was_raised() {
+    let world = World::new(1024);
+    world.write(1, Some(1));
+    let base = own_xid(&world);
+    // Begins after the base was taken, hears of the joined gateway, and raises before everything is void.
+    let xid = world.db.borrow_mut().begin();
+    world.raise(xid, 1);
+    world.cache.rebase(SHARD, Epoch(1), base).expect("the same epoch");
+    assert_eq!(value(&world.read(1)), Some(1));
+    world.db.borrow_mut().commit(xid, 1, Some(2));
+    let after = world.read(1);
+    assert_eq!(value(&after), Some(2), "what was read before the commit was not kept");
+}
+
+#[test]
+fn a_base_of_an_epoch_that_is_over_is_refused() {
+    let world = World::new(16);
+    let base = own_xid(&world);
+    let second = world.begin_epoch();
+    assert_eq!(world.cache.rebase(SHARD, Epoch(1), base), Err(second));
+}
+
+/// An epoch begins while the server lives on: it shows itself otherwise, its xids go on, and so do its connections.
+fn shown_otherwise(world: &World) {
+    let epoch = world.epochs.advance(SHARD);
+    world.set_lineage();
+    world.db.borrow_mut().epoch = epoch;
+    world.take_base(epoch);
+}
+
+fn raise_as_of(world: &World, epoch: Epoch, xid: Xid) -> Raised {
+    world.cache.raise(SHARD, epoch, xid, &[row_bucket(1)])
+}
+
+#[test]
+fn a_write_on_a_connection_of_an_epoch_that_is_over_may_not_commit() {
+    let world = World::new(1024);
+    world.write(1, Some(1));
+    world.read(1);
+    shown_otherwise(&world);
+    // The connection was taken before; the transaction has its id above the base.
+    let xid = world.db.borrow_mut().begin();
+    assert_eq!(raise_as_of(&world, Epoch(1), xid), Raised::EpochOver, "the bucket was not looked at since");
+    assert_eq!(value(&world.read(1)), Some(1));
+    assert!(is_hit(world.read(1).status), "no floor keeps the old row out: after COMMIT it would be served");
+    assert_eq!(raise_as_of(&world, Epoch(1), xid), Raised::EpochOver, "the bucket is of the new epoch");
+    world.db.borrow_mut().abort(xid);
+    assert_eq!(value(&world.read(1)), Some(1));
+    assert!(is_hit(world.read(1).status), "nothing has to be undone");
+}
+
+#[test]
+fn a_write_whose_floors_rose_before_its_epoch_ended_may_commit() {
+    let world = World::new(1024);
+    world.write(1, Some(1));
+    world.read(1);
+    let xid = world.db.borrow_mut().begin();
+    assert_eq!(raise_as_of(&world, Epoch(1), xid), Raised::Held);
+    shown_otherwise(&world);
+    assert_eq!(value(&world.read(1)), Some(1));
+    assert!(!is_hit(world.read(1).status), "the floor is void; the base is above the transaction");
+    world.db.borrow_mut().commit(xid, 1, Some(2));
+    assert_eq!(value(&world.read(1)), Some(2));
+    assert!(is_hit(world.read(1).status));
 }

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use crate::support::{
-    SHARD, TENANT, World, entry_key, is_hit, other_tenants_entry_key, row_bucket, step, tag_of, tagged, value,
+    OTHER_TENANT, SHARD, TENANT, World, entry_key, is_hit, other_tenants_entry_key, row_bucket, step, tag_of, tagged,
+    value,
 };
-use tidegate_cache::EntryKey;
+use tidegate_cache::{EntryKey, Grace};
 use tidegate_types::{
-    answer::{CacheStatus, NotStored},
+    answer::{CacheStatus, NotStored, StaleReason},
     bucket::BucketId,
     policy::Narrowed,
+    purge::Softness,
 };
 
 #[test]
@@ -99,7 +101,8 @@ fn a_tag_raised_by_a_transaction_refuses_fills_until_it_is_seen() {
     let world = World::new(1024);
     world.write(1, Some(1));
     let xid = world.db.borrow_mut().begin();
-    world.cache.raise(SHARD, world.db.borrow().epoch, xid, &[tag_of(1)]);
+    let raised = world.cache.raise(SHARD, world.db.borrow().epoch, xid, &[tag_of(1)]);
+    assert_eq!(raised, tidegate_cache::Raised::Held);
     let read = || world.read_within(1, tagged(1)).status;
     assert!(matches!(read(), CacheStatus::MissNotStored { reason: NotStored::Floor, .. }));
     world.db.borrow_mut().commit(xid, 2, Some(9));
@@ -170,4 +173,159 @@ async fn a_policy_shortens_times_and_never_prolongs_them() {
     assert_eq!(ttl(1, 5), 1, "kept under another version's bounds, served under this one's");
     tokio::time::advance(Duration::from_secs(1)).await;
     assert!(!is_hit(world.read_within(1, bounds(5)).status));
+}
+
+impl World {
+    /// The value that somebody is served who may be served late, up to a minute.
+    fn late(&self, id: i64) -> Option<(Option<u32>, CacheStatus)> {
+        let grace = Grace::For(Duration::from_secs(60), StaleReason::Revalidating);
+        let served = self.cache.get_late(&entry_key(id), None, grace)?;
+        Some((value(&served), served.status))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_purged_softly_is_served_late_to_those_who_may_be_and_to_nobody_else() {
+    let world = World::new(1024);
+    world.write(1, Some(1));
+    world.read(1);
+    world.change_elsewhere(1, Some(2), &[]);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    world.cache.soften(SHARD, &[row_bucket(1)]);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let seconds = Duration::from_secs;
+    let status = CacheStatus::Stale { age: seconds(15), late: seconds(5), reason: StaleReason::Revalidating };
+    assert_eq!(world.late(1), Some((Some(1), status)), "late since the purge, not since its end");
+    assert!(world.cache.get(&entry_key(1), None).is_none(), "strict reads are never late");
+    tokio::time::advance(Duration::from_secs(54)).await;
+    assert!(world.late(1).is_some());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(world.late(1).is_none(), "not longer than it may be late");
+    assert_eq!(value(&world.read(1)), Some(2));
+    assert!(is_hit(world.read(1).status), "fetched again, it is as if nothing had been");
+}
+
+#[test]
+fn a_fill_sent_before_a_soft_purge_is_not_kept_and_the_late_row_stays() {
+    let world = World::new(1024);
+    world.write(1, Some(1));
+    world.read(1);
+    let mut slow = world.reader_of(EntryKey { variant: Some(b"x".as_slice().into()), ..entry_key(1) }, 1);
+    assert!(step(&mut slow).is_none());
+    world.execute();
+    world.change_elsewhere(1, Some(2), &[]);
+    world.cache.soften(SHARD, &[row_bucket(1)]);
+    world.deliver();
+    let served = step(&mut slow).expect("answered");
+    assert!(matches!(served.status, CacheStatus::MissNotStored { reason: NotStored::Purged, .. }));
+    assert_eq!(world.late(1).map(|late| late.0), Some(Some(1)));
+}
+
+#[test]
+fn a_row_that_is_known_to_have_changed_is_not_served_late() {
+    let world = World::new(1024);
+    for purge_first in [true, false] {
+        world.write(1, Some(1));
+        world.read(1);
+        if purge_first {
+            world.cache.soften(SHARD, &[row_bucket(1)]);
+            assert!(world.late(1).is_some());
+        }
+        let xid = world.db.borrow_mut().begin();
+        world.raise(xid, 1);
+        if !purge_first {
+            world.cache.soften(SHARD, &[row_bucket(1)]);
+        }
+        assert!(world.late(1).is_none(), "from before its COMMIT on");
+        world.db.borrow_mut().commit(xid, 1, Some(2));
+        assert!(world.late(1).is_none());
+        assert_eq!(value(&world.read(1)), Some(2));
+    }
+}
+
+#[test]
+fn readers_of_what_was_purged_softly_fetch_it_once() {
+    let world = World::new(1024);
+    world.write(1, Some(1));
+    world.read(1);
+    world.cache.soften(SHARD, &[row_bucket(1)]);
+    let sent = *world.sent.borrow();
+    let mut readers: Vec<_> = (0..5).map(|_| world.reader(1)).collect();
+    assert!(readers.iter_mut().all(|reader| step(reader).is_none()));
+    world.execute();
+    world.deliver();
+    assert!(readers.iter_mut().all(|reader| step(reader).is_some()));
+    assert_eq!(*world.sent.borrow() - sent, 1);
+}
+
+#[test]
+fn what_another_gateway_kept_before_a_soft_purge_is_not_taken_for_new() {
+    let world = World::shared(1024);
+    let beside = world.beside(1024);
+    world.write(1, Some(1));
+    world.read(1);
+    world.change_elsewhere(1, Some(2), &[]);
+    for gateway in [&world, &beside] {
+        gateway.cache.soften(SHARD, &[row_bucket(1)]);
+    }
+    assert_eq!(value(&beside.read(1)), Some(2), "the shared tier still has the old one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn purging_a_tenant_ends_what_it_has_and_nothing_of_another() {
+    let world = World::new(1024);
+    world.write(1, Some(1));
+    let of = |key: EntryKey| world.finish(world.reader_of(key, 1)).status;
+    for softness in [Softness::Hard, Softness::Soft] {
+        for key in [entry_key(1), other_tenants_entry_key(1)] {
+            of(key.clone());
+            assert!(is_hit(of(key)), "{softness:?}: also at the moment of a purge");
+        }
+        world.cache.purge_tenant(SHARD, TENANT, softness);
+        assert_eq!(world.late(1).is_some(), softness == Softness::Soft);
+        assert!(is_hit(of(other_tenants_entry_key(1))), "{softness:?}");
+        assert!(!is_hit(of(entry_key(1))), "{softness:?}");
+        assert!(is_hit(of(entry_key(1))), "{softness:?}: it is fetched again and kept");
+    }
+    world.cache.purge_tenant(SHARD, OTHER_TENANT, Softness::Hard);
+    assert!(is_hit(of(entry_key(1))) && !is_hit(of(other_tenants_entry_key(1))));
+}
+
+#[test]
+fn a_fill_sent_before_a_purge_of_its_tenant_is_not_kept_nor_shared_with_later_readers() {
+    let world = World::new(1024);
+    world.write(1, Some(1));
+    let (mut leader, mut stranger) = (world.reader(1), world.reader_of(other_tenants_entry_key(1), 1));
+    assert!(step(&mut leader).is_none() && step(&mut stranger).is_none());
+    world.execute();
+    world.execute();
+    world.change_elsewhere(1, Some(2), &[]);
+    world.cache.purge_tenant(SHARD, TENANT, Softness::Hard);
+    let mut late = world.reader(1);
+    assert!(step(&mut late).is_none());
+    world.deliver();
+    world.deliver();
+    let led = step(&mut leader).expect("answered");
+    assert!(matches!(led.status, CacheStatus::MissNotStored { reason: NotStored::Purged, .. }));
+    assert!(step(&mut late).is_none(), "it goes on to a flight of its own");
+    let stranger = step(&mut stranger).expect("answered");
+    assert!(matches!(stranger.status, CacheStatus::MissStored { .. }), "another tenant's fill is kept");
+    world.execute();
+    world.deliver();
+    assert_eq!(value(&step(&mut late).expect("answered")), Some(2));
+    assert!(is_hit(world.read(1).status));
+}
+
+#[test]
+fn what_another_gateway_kept_before_a_purge_of_its_tenant_waits_for_a_fetch() {
+    let world = World::shared(1024);
+    let beside = world.beside(1024);
+    world.write(1, Some(1));
+    world.read(1);
+    world.change_elsewhere(1, Some(2), &[]);
+    for gateway in [&world, &beside] {
+        gateway.cache.purge_tenant(SHARD, TENANT, Softness::Hard);
+    }
+    assert_eq!(value(&beside.read(1)), Some(2), "the shared tier still had the old one");
+    assert!(is_hit(beside.read(1).status));
 }

@@ -2,10 +2,11 @@
 //! Property: a read never returns a version older than one acknowledged, or returned, before it
 //! began. A bug bank proves that the walk finds what it is made to find.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::support::{self, Reader, World, step, value};
 use proptest::test_runner::{Config, TestRunner};
+use tidegate_cache::tier::memory::{Fault, Faults};
 use tidegate_types::{bucket::BucketId, policy::Narrowed, request::TenantId, snapshot::Xid};
 
 /// Wrong orders of a write or of a loader, each of which makes caches stale.
@@ -19,6 +20,23 @@ enum Bug {
     FloorOfAnotherKey,
     EpochIgnored,
     VoidOfAnotherKey,
+    OutsiderNotTold,
+    OutsiderToldOfAnotherKey,
+    /// A gateway takes no base when it starts.
+    NoBase,
+    /// What happens elsewhere is told to one gateway only.
+    OtherNotVoided,
+    /// Writers raise the floors of one gateway only.
+    OtherNotRaised,
+}
+
+/// Who writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The gateway, which raises floors before it commits.
+    Gateway,
+    /// Somebody of whom only the change feed tells.
+    Outsider,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +53,7 @@ struct Writer {
     key: i64,
     value: Option<u32>,
     phase: Phase,
+    by: By,
 }
 
 struct Running {
@@ -45,9 +64,13 @@ struct Running {
 
 struct Walk {
     world: World,
+    /// Another gateway, where there is a shared tier: every writer raises its floors too.
+    other: Option<World>,
     bug: Bug,
     random: fastrand::Rng,
     writers: Vec<Writer>,
+    /// What the feed has yet to tell, in the order of commits.
+    log: VecDeque<(Xid, i64, By)>,
     readers: Vec<Running>,
     /// Newest version acknowledged or returned, per key.
     known: HashMap<i64, usize>,
@@ -67,11 +90,15 @@ impl Walk {
         let mut random = fastrand::Rng::with_seed(seed);
         let buckets = if random.bool() { 1 } else { 1024 };
         let tagging = random.bool();
+        let world = if random.bool() { World::shared(buckets) } else { World::new(buckets) };
+        let other = world.tier.is_some().then(|| world.beside(buckets));
         Self {
-            world: World::new(buckets),
+            world,
+            other,
             bug,
             random,
             writers: Vec::new(),
+            log: VecDeque::new(),
             readers: Vec::new(),
             known: HashMap::new(),
             last_value: 0,
@@ -84,12 +111,15 @@ impl Walk {
             match self.random.u32(0..100) {
                 0..20 => self.start_reader(),
                 20..30 => self.start_writer(),
-                30..60 => self.advance_writer(),
+                30..55 => self.advance_writer(),
+                55..60 => self.tell(),
                 60..75 => self.execute(),
                 75..95 => self.deliver(),
                 95..98 => self.change_elsewhere(),
-                98 => self.drop_reader(),
-                _ => self.fail_over(),
+                98 if self.random.bool() => self.drop_reader(),
+                98 => self.restart(),
+                _ if self.random.bool() => self.fail_over(),
+                _ => self.disturb_tier(),
             }
             self.poll()?;
         }
@@ -105,7 +135,11 @@ impl Walk {
             _ => support::other_tenants_entry_key(key),
         };
         let bounds = self.tagging.then(|| Narrowed { tags: vec![tag(entry.tenant, key)], ..Narrowed::default() });
-        self.readers.push(Running { reader: self.world.reader_within(entry, key, bounds), key, at_least });
+        let world = match &self.other {
+            Some(other) if self.random.bool() => other,
+            _ => &self.world,
+        };
+        self.readers.push(Running { reader: world.reader_within(entry, key, bounds), key, at_least });
     }
 
     /// A change whose transaction is not this shard's, so nothing but the void tells of it. From then on
@@ -120,12 +154,15 @@ impl Walk {
         let voided = match self.random.u32(0..4) {
             0 if self.tagging => tenants.map(|tenant| tag(tenant, key)).to_vec(),
             1 if self.tagging => tenants.map(BucketId::tagged).to_vec(),
-            2 => vec![BucketId::sweep(TenantId::SHARED, support::PRODUCTS)],
+            2 => vec![BucketId::sweep(support::seed())],
             _ => vec![support::row_bucket(key)],
         };
         let voided =
             if self.bug == Bug::VoidOfAnotherKey { vec![support::row_bucket((key + 1) % KEYS)] } else { voided };
         self.world.change_elsewhere(key, Some(self.last_value), &voided);
+        if let (Some(other), false) = (&self.other, self.bug == Bug::OtherNotVoided) {
+            other.cache.void(support::SHARD, &voided);
+        }
         let version = self.world.db.borrow().version_of(key, Some(self.last_value)).expect("committed");
         self.known.insert(key, version);
     }
@@ -139,7 +176,26 @@ impl Walk {
         self.last_value += 1;
         let value = (!self.last_value.is_multiple_of(5)).then_some(self.last_value);
         let xid = self.world.db.borrow_mut().begin();
-        self.writers.push(Writer { xid, key, value, phase: Phase::Started });
+        let by = if self.random.u32(0..4) == 0 { By::Outsider } else { By::Gateway };
+        self.writers.push(Writer { xid, key, value, phase: Phase::Started, by });
+    }
+
+    /// The feed tells of the next transaction, whoever made it. That it committed may not be visible yet.
+    fn tell(&mut self) {
+        if let Some((xid, key, _)) = self.log.pop_front() {
+            self.hear(xid, key);
+        }
+    }
+
+    /// The feed tells of everything that is in the log.
+    fn tell_all(&mut self, bug: Bug) {
+        while let Some((xid, key, _)) = self.log.pop_front() {
+            match bug {
+                Bug::OutsiderNotTold => {}
+                Bug::OutsiderToldOfAnotherKey => self.hear(xid, (key + 1) % KEYS),
+                _ => self.hear(xid, key),
+            }
+        }
     }
 
     fn advance_writer(&mut self) {
@@ -147,7 +203,7 @@ impl Walk {
             return;
         }
         let at = self.random.usize(0..self.writers.len());
-        let (xid, key, phase) = (self.writers[at].xid, self.writers[at].key, self.writers[at].phase);
+        let Writer { xid, key, phase, by, .. } = self.writers[at];
         match phase {
             Phase::Started => {
                 if !self.is_locked(key) {
@@ -156,9 +212,10 @@ impl Walk {
             }
             Phase::HasRow => {
                 match self.bug {
+                    _ if by == By::Outsider => {}
                     Bug::FloorAfterCommit | Bug::FloorAfterAcknowledgement | Bug::NoFloor => {}
-                    Bug::FloorOfAnotherKey => self.world.raise(xid, (key + 1) % KEYS),
-                    _ => self.world.raise(xid, key),
+                    Bug::FloorOfAnotherKey => self.raise(xid, (key + 1) % KEYS),
+                    _ => self.raise(xid, key),
                 }
                 self.writers[at].phase = Phase::Raised;
             }
@@ -168,13 +225,22 @@ impl Walk {
             }
             Phase::Raised => {
                 let value = self.writers[at].value;
+                self.log.push_back((xid, key, by));
+                if self.random.u32(0..4) == 0 && self.bug == Bug::None {
+                    // In the log, told, and not visible yet.
+                    self.tell_all(Bug::None);
+                }
                 self.world.db.borrow_mut().commit(xid, key, value);
                 self.writers[at].phase = Phase::Committed;
             }
             Phase::Committed => {
                 // Acknowledged: whatever is current now was committed by this write or after it.
                 if self.bug == Bug::FloorAfterCommit {
-                    self.world.raise(xid, key);
+                    self.raise(xid, key);
+                }
+                if by == By::Outsider {
+                    // Nothing is promised of it before it was told.
+                    self.tell_all(self.bug);
                 }
                 let value = self.writers[at].value;
                 let version = self.world.db.borrow().version_of(key, value).expect("committed");
@@ -184,7 +250,7 @@ impl Walk {
             }
             Phase::Acknowledged => {
                 if self.bug == Bug::FloorAfterAcknowledgement {
-                    self.world.raise(xid, key);
+                    self.raise(xid, key);
                 }
                 self.writers.swap_remove(at);
             }
@@ -220,14 +286,66 @@ impl Walk {
         }
     }
 
+    fn hear(&self, xid: Xid, key: i64) {
+        self.world.hear(xid, key);
+        if let Some(other) = &self.other {
+            other.hear(xid, key);
+        }
+    }
+
+    fn raise(&self, xid: Xid, key: i64) {
+        self.world.raise(xid, key);
+        if let (Some(other), false) = (&self.other, self.bug == Bug::OtherNotRaised) {
+            other.raise(xid, key);
+        }
+    }
+
+    /// The other gateway dies and starts anew; the shared tier is as it was.
+    fn restart(&mut self) {
+        if self.other.is_none() {
+            return;
+        }
+        self.readers.clear();
+        let buckets = if self.random.bool() { 1 } else { 1024 };
+        self.other = Some(if self.bug == Bug::NoBase {
+            let other = self.world.without_base(buckets);
+            other.epochs.set_base(support::SHARD, other.epochs.current(support::SHARD), Xid(0));
+            other
+        } else {
+            self.world.beside(buckets)
+        });
+    }
+
+    fn disturb_tier(&mut self) {
+        let Some(tier) = &self.world.tier else { return };
+        match self.random.u32(0..5) {
+            0 => tier.flush(),
+            1 => tier.resurrect(self.random.usize(0..4)),
+            2 => tier.hold(),
+            3 => tier.release(),
+            _ => {
+                let lose_puts = if self.random.bool() { Fault::On } else { Fault::Off };
+                tier.set_faults(Faults { lose_puts, ..Faults::default() });
+            }
+        }
+    }
+
     fn fail_over(&mut self) {
         // Writers that were not committed are gone; what committed stays.
-        let epoch = match self.bug {
-            Bug::EpochIgnored => self.world.db.borrow().epoch,
-            _ => self.world.epochs.advance(support::SHARD),
-        };
         self.writers.retain(|w| matches!(w.phase, Phase::Committed | Phase::Acknowledged));
-        self.world.db.borrow_mut().fail_over(epoch);
+        // Another epoch voids what was kept, whatever was not told yet.
+        self.log.clear();
+        if self.bug == Bug::EpochIgnored {
+            let epoch = self.world.db.borrow().epoch;
+            self.world.db.borrow_mut().fail_over(epoch);
+            return;
+        }
+        let epoch = self.world.begin_epoch();
+        if let Some(other) = &self.other {
+            other.epochs.advance(support::SHARD);
+            other.set_lineage();
+            other.take_base(epoch);
+        }
     }
 
     fn poll(&mut self) -> Result<(), String> {
@@ -245,8 +363,10 @@ impl Walk {
                 return Err(format!("key {key}: version {version} after {at_least} was known, {:?}", served.status));
             }
             let known = self.known.entry(key).or_insert(0);
-            // NULL values repeat; count only what is certain.
-            if got.is_some() {
+            // NULL values repeat; count only what is certain. Who has seen an outsider's write before it was told
+            // knows more than is promised.
+            let untold = self.log.iter().any(|(_, of, by)| *of == key && *by == By::Outsider);
+            if got.is_some() && !untold {
                 *known = (*known).max(version);
             }
         }
@@ -284,6 +404,11 @@ fn every_bug_of_the_bank_is_found() {
         Bug::FloorOfAnotherKey,
         Bug::EpochIgnored,
         Bug::VoidOfAnotherKey,
+        Bug::OutsiderNotTold,
+        Bug::OutsiderToldOfAnotherKey,
+        Bug::NoBase,
+        Bug::OtherNotVoided,
+        Bug::OtherNotRaised,
     ] {
         assert!(first_violation(bug, 4_000).is_some(), "{bug:?} was not found");
     }

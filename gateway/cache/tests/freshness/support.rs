@@ -13,12 +13,15 @@ use std::{
 
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
-use tidegate_cache::{Cache, EntryKey, Fetched, FillPlan, Served};
+use tidegate_cache::{
+    Cache, EntryKey, Fetched, FillPlan, L2, Raised, Served,
+    tier::{codec::Codec, key::Place, memory::MemoryTier, metrics::TierMetrics},
+};
 use tidegate_types::{
     answer::CacheStatus,
-    bucket::BucketId,
+    bucket::{BucketId, RelationSeed},
     collection::CollectionId,
-    epoch::{Epoch, Epochs},
+    epoch::{Epoch, Epochs, Lineage},
     key::{KeyValue, RowKey},
     policy::Narrowed,
     problem::Problem,
@@ -38,7 +41,18 @@ pub const TENANT: TenantId = TenantId(1);
 pub const OTHER_TENANT: TenantId = TenantId(2);
 
 pub fn settings(buckets: usize) -> CacheSettings {
-    CacheSettings { l1_bytes: 1 << 20, buckets, max_entry_bytes: 1 << 16, ttl_jitter: 0.0 }
+    CacheSettings {
+        l1_bytes: 1 << 20,
+        list_bytes: 1 << 18,
+        buckets,
+        max_entry_bytes: 1 << 16,
+        ttl_jitter: 0.0,
+        l2: None,
+    }
+}
+
+pub fn seed() -> RelationSeed {
+    RelationSeed(1)
 }
 
 pub fn entry_key(id: i64) -> EntryKey {
@@ -59,7 +73,7 @@ pub fn other_tenants_entry_key(id: i64) -> EntryKey {
 
 /// The row's own bucket, as writes of it name it.
 pub fn row_bucket(id: i64) -> BucketId {
-    BucketId::row(TenantId::SHARED, PRODUCTS, &entry_key(id).key)
+    BucketId::row(seed(), &entry_key(id).key)
 }
 
 /// What a cache policy gives every row: a tag of its own.
@@ -90,7 +104,7 @@ pub struct Database {
 }
 
 impl Database {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { next: 10, latest_completed: 9, running: BTreeSet::new(), history: HashMap::new(), epoch: Epoch(1) }
     }
 
@@ -121,6 +135,11 @@ impl Database {
         self.next = 10;
         self.latest_completed = 9;
         self.epoch = epoch;
+    }
+
+    /// The current value of every key.
+    pub fn rows(&self) -> impl Iterator<Item = (i64, u32)> {
+        self.history.iter().filter_map(|(key, values)| Some((*key, (*values.last()?)?)))
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -168,6 +187,8 @@ pub type Reader = Pin<Box<dyn Future<Output = Result<Served, Problem>>>>;
 #[derive(Clone)]
 pub struct World {
     pub cache: Cache,
+    /// The shared tier, if there is one.
+    pub tier: Option<MemoryTier>,
     pub epochs: Epochs,
     pub db: Rc<RefCell<Database>>,
     pub queries: Rc<RefCell<Vec<Query>>>,
@@ -177,9 +198,77 @@ pub struct World {
 impl World {
     pub fn new(buckets: usize) -> Self {
         let epochs = Epochs::new(1);
+        epochs.set_base(SHARD, Epoch(1), Xid(0));
         let cache = Cache::new(&settings(buckets), 1, epochs.clone(), &mut Registry::default());
         let db = Rc::new(RefCell::new(Database::new()));
-        Self { cache, epochs, db, queries: Rc::default(), sent: Rc::default() }
+        Self { cache, tier: None, epochs, db, queries: Rc::default(), sent: Rc::default() }
+    }
+
+    /// One with a shared tier.
+    pub fn shared(buckets: usize) -> Self {
+        let world = Self { tier: Some(MemoryTier::new()), ..Self::new(buckets) };
+        world.set_lineage();
+        world.share();
+        world
+    }
+
+    /// Another gateway in front of the same database, with the same shared tier; it has just started and taken its
+    /// base.
+    pub fn beside(&self, buckets: usize) -> Self {
+        let world = self.without_base(buckets);
+        world.take_base(world.epochs.current(SHARD));
+        world
+    }
+
+    /// [`World::beside`], before it has taken its base.
+    pub fn without_base(&self, buckets: usize) -> Self {
+        let epochs = Epochs::new(1);
+        // Epochs are numbers of a process; the database here knows one number for all.
+        while epochs.current(SHARD) < self.db.borrow().epoch {
+            epochs.advance(SHARD);
+        }
+        let cache = Cache::new(&settings(buckets), 1, epochs.clone(), &mut Registry::default());
+        let world = Self { cache, epochs, ..self.clone() };
+        world.set_lineage();
+        world.share();
+        world
+    }
+
+    fn share(&self) {
+        let Some(tier) = &self.tier else { return };
+        let codec = Codec { compress_above: 64, max_payload: 1 << 16 };
+        let places = vec![Place { name: "a".into(), access: 0 }];
+        let metrics = TierMetrics::register(&mut Registry::default());
+        self.cache.share(L2::new(Arc::new(tier.clone()), codec, places, metrics));
+    }
+
+    /// What the store tells of the server of the current epoch.
+    pub fn set_lineage(&self) {
+        let epoch = self.epochs.current(SHARD);
+        let lineage = Lineage { system: Some("1".into()), timeline: None, started: format!("{epoch:?}") };
+        self.epochs.set_lineage(SHARD, epoch, &lineage);
+    }
+
+    /// The tier of a world that has one.
+    pub fn tier(&self) -> &MemoryTier {
+        self.tier.as_ref().expect("a shared world")
+    }
+
+    /// A new epoch, with a base as the store takes it: an xid of one's own, ended at once.
+    pub fn begin_epoch(&self) -> Epoch {
+        let epoch = self.epochs.advance(SHARD);
+        self.set_lineage();
+        self.db.borrow_mut().fail_over(epoch);
+        self.take_base(epoch);
+        epoch
+    }
+
+    /// Takes the base of an epoch.
+    pub fn take_base(&self, epoch: Epoch) {
+        let mut db = self.db.borrow_mut();
+        let base = db.begin();
+        db.abort(base);
+        self.epochs.set_base(SHARD, epoch, base);
     }
 
     /// A reader, not yet polled.
@@ -199,7 +288,13 @@ impl World {
             if let Some(served) = world.cache.get(&key, bounds.as_ref()) {
                 return Ok(served);
             }
-            let plan = FillPlan { ttl: TTL, negative_ttl: NEGATIVE_TTL, bounds: bounds.as_ref() };
+            let plan = FillPlan {
+                seed: seed(),
+                shared: Some(7),
+                ttl: TTL,
+                negative_ttl: NEGATIVE_TTL,
+                bounds: bounds.as_ref(),
+            };
             world.cache.fetch(&key, plan, || world.send(id)).await
         })
     }
@@ -228,7 +323,14 @@ impl World {
     /// Raises what a write of this row raises.
     pub fn raise(&self, xid: Xid, id: i64) {
         let epoch = self.db.borrow().epoch;
-        self.cache.raise(SHARD, epoch, xid, &[row_bucket(id), BucketId::relation(TenantId::SHARED, PRODUCTS)]);
+        let raised = self.cache.raise(SHARD, epoch, xid, &[row_bucket(id), BucketId::relation(seed())]);
+        assert_eq!(raised, Raised::Held, "the epoch goes on");
+    }
+
+    /// Tells of a committed transaction, as the change feed does.
+    pub fn hear(&self, xid: Xid, id: i64) {
+        let epoch = self.db.borrow().epoch;
+        self.cache.hear(SHARD, epoch, xid, &[row_bucket(id), BucketId::relation(seed())]);
     }
 
     /// A whole write that nothing comes between.

@@ -4,11 +4,12 @@
 use std::{collections::HashMap, fmt};
 
 use tidegate_types::{
-    collection::Visibility,
+    collection::{Consistency, Mode, Staleness, Visibility},
     settings::{
-        AdminSettings, CacheSettings, CollectionSettings, DirectorySettings, FallBackSettings, HookSettings,
-        HttpSettings, Moves, PolicySettings, PoolSettings, PoolsSettings, RecordSettings, RouteFallback, Secret,
-        Settings, ShardSettings, TenantSettings, TenantsSettings,
+        AdminSettings, CacheSettings, ClusterSettings, CollectionSettings, DirectorySettings, FallBackSettings,
+        FeedSettings, Following, HookSettings, HttpSettings, JournalSettings, L2Servers, L2Settings, Moves,
+        PolicySettings, PoolSettings, PoolsSettings, RecordSettings, RouteFallback, Secret, Settings, ShardSettings,
+        TenantSettings, TenantsSettings,
     },
 };
 
@@ -16,7 +17,8 @@ use super::Effect;
 use crate::section::quoted;
 
 /// The sections in the order they are shown.
-const SECTIONS: [&str; 8] = ["http", "admin", "shards", "pools", "cache", "policies", "tenants", "collections"];
+const SECTIONS: [&str; 11] =
+    ["http", "admin", "shards", "pools", "cache", "cluster", "feed", "journal", "policies", "tenants", "collections"];
 
 /// Where a key's section stands.
 pub(super) fn section(path: &str) -> usize {
@@ -60,7 +62,8 @@ pub(super) struct Leaves {
 
 impl Leaves {
     pub(super) fn of(settings: &Settings) -> Self {
-        let Settings { http, admin, shards, pools, cache, policies, tenants, collections } = settings;
+        let Settings { http, admin, shards, pools, cache, cluster, feed, journal, policies, tenants, collections } =
+            settings;
         let mut to = Keys { all: Vec::new(), path: String::new(), effect: Effect::Restart };
         to.section("http", Effect::Restart, |to| self::http(http, to));
         to.section("admin", Effect::Restart, |to| self::admin(admin, to));
@@ -69,10 +72,23 @@ impl Leaves {
         });
         to.section("pools", Effect::Live, |to| self::pools(pools, to));
         to.section("cache", Effect::Restart, |to| self::cache(cache, to));
+        if let Some(cluster) = cluster {
+            to.put("cluster", Value::Table, Effect::Restart);
+            to.below("cluster", Effect::Restart, |to| self::cluster(cluster, to));
+        }
+        to.section("feed", Effect::Restart, |to| self::feed(feed, to));
+        if let Some(journal) = journal {
+            to.put("journal", Value::Table, Effect::Restart);
+            to.below("journal", Effect::Restart, |to| self::journal(journal, to));
+        }
         to.section("policies", Effect::Live, |to| self::policies(policies, to));
         to.section("tenants", Effect::Live, |to| self::tenants(tenants, to));
         to.section("collections", Effect::Live, |to| {
-            collections.iter().for_each(|(name, of)| to.table(name, |to| collection(of, to)));
+            for (name, of) in collections {
+                // What was acknowledged means the collection as it was.
+                to.effect = if of.mode == Mode::WriteBehind { Effect::Restart } else { Effect::Live };
+                to.table(name, |to| collection(of, to));
+            }
         });
         Self::new(to.all)
     }
@@ -194,6 +210,7 @@ fn http(http: &HttpSettings, to: &mut Keys) {
         request_timeout,
         drain_delay,
         drain_grace,
+        cdn,
     } = http;
     to.shown("listen", listen);
     to.shown("max_connections", max_connections);
@@ -206,6 +223,7 @@ fn http(http: &HttpSettings, to: &mut Keys) {
     to.shown("request_timeout", request_timeout);
     to.shown("drain_delay", drain_delay);
     to.shown("drain_grace", drain_grace);
+    to.word("cdn", cdn.as_str());
 }
 
 fn admin(admin: &AdminSettings, to: &mut Keys) {
@@ -225,8 +243,8 @@ fn shard(shard: &ShardSettings, to: &mut Keys) {
 }
 
 fn pools(pools: &PoolsSettings, to: &mut Keys) {
-    let PoolsSettings { point, scan, write } = pools;
-    for (name, pool) in [("point", point), ("scan", scan), ("write", write)] {
+    let PoolsSettings { point, scan, write, batch } = pools;
+    for (name, pool) in [("point", point), ("scan", scan), ("write", write), ("batch", batch)] {
         let PoolSettings { min, max, wait_timeout, statement_timeout } = pool;
         to.section(name, Effect::Live, |to| {
             to.shown("min", min);
@@ -238,11 +256,56 @@ fn pools(pools: &PoolsSettings, to: &mut Keys) {
 }
 
 fn cache(cache: &CacheSettings, to: &mut Keys) {
-    let CacheSettings { l1_bytes, buckets, max_entry_bytes, ttl_jitter } = cache;
+    let CacheSettings { l1_bytes, list_bytes, buckets, max_entry_bytes, ttl_jitter, l2 } = cache;
     to.shown("l1_bytes", l1_bytes);
+    to.shown("list_bytes", list_bytes);
     to.shown("buckets", buckets);
     to.shown("max_entry_bytes", max_entry_bytes);
     to.shown("ttl_jitter", ttl_jitter);
+    if let Some(L2Settings { servers, timeout, compress_above }) = l2 {
+        to.secret("l2", &Secret::new(l2_text(servers)));
+        to.shown("l2_timeout", timeout);
+        to.shown("l2_compress_above", compress_above);
+    }
+}
+
+/// Everything that makes one tier another.
+fn l2_text(servers: &L2Servers) -> String {
+    let L2Servers { layout, nodes, username, password, database } = servers;
+    format!("{layout:?} {nodes:?} {username:?} {:?} {database}", password.as_ref().map(Secret::reveal))
+}
+
+fn cluster(cluster: &ClusterSettings, to: &mut Keys) {
+    let ClusterSettings { id, listen, advertise, secret, lease } = cluster;
+    to.shown("id", id);
+    to.shown("listen", listen);
+    if let Some(advertise) = advertise {
+        to.shown("advertise", advertise);
+    }
+    to.secret("secret", secret);
+    to.shown("lease", lease);
+}
+
+fn feed(feed: &FeedSettings, to: &mut Keys) {
+    let FeedSettings { following, slot, publication, heartbeat, max_retained_wal, schema_interval } = feed;
+    to.shown("enabled", *following == Following::On);
+    to.shown("slot", slot);
+    to.shown("publication", publication);
+    to.shown("heartbeat", heartbeat);
+    to.shown("max_retained_wal", max_retained_wal);
+    to.shown("schema_interval", schema_interval);
+}
+
+fn journal(journal: &JournalSettings, to: &mut Keys) {
+    let JournalSettings { class, dir, max_bytes, max_dirty_bytes, max_age, idempotency_window, max_idempotency_keys } =
+        journal;
+    to.word("class", class.as_str());
+    to.shown("dir", dir);
+    to.shown("max_bytes", max_bytes);
+    to.shown("max_dirty_bytes", max_dirty_bytes);
+    to.shown("max_age", max_age);
+    to.shown("idempotency_window", idempotency_window);
+    to.shown("max_idempotency_keys", max_idempotency_keys);
 }
 
 fn policies(policies: &PolicySettings, to: &mut Keys) {
@@ -343,8 +406,21 @@ fn tenants(tenants: &TenantsSettings, to: &mut Keys) {
 }
 
 fn collection(collection: &CollectionSettings, to: &mut Keys) {
-    let CollectionSettings { table, key, shard_key, columns, mode, ttl, negative_ttl, visibility, max_rows } =
-        collection;
+    let CollectionSettings {
+        table,
+        key,
+        shard_key,
+        columns,
+        mode,
+        ttl,
+        negative_ttl,
+        consistency,
+        visibility,
+        cdn_ttl,
+        max_rows,
+        list_bytes,
+        track,
+    } = collection;
     to.shown("table", table);
     to.list("key", key);
     to.list("shard_key", shard_key);
@@ -352,6 +428,15 @@ fn collection(collection: &CollectionSettings, to: &mut Keys) {
     to.word("mode", mode.as_str());
     to.shown("ttl", ttl);
     to.shown("negative_ttl", negative_ttl);
+    match consistency {
+        Consistency::Strict => to.word("consistency", "strict"),
+        Consistency::Bounded(Staleness { max, while_revalidate, if_error }) => {
+            to.word("consistency", "bounded");
+            to.shown("max_staleness", max);
+            to.shown("stale_while_revalidate", while_revalidate);
+            to.shown("stale_if_error", if_error);
+        }
+    }
     to.word(
         "cache_control",
         match visibility {
@@ -359,5 +444,12 @@ fn collection(collection: &CollectionSettings, to: &mut Keys) {
             Visibility::Public => "public",
         },
     );
+    if let Some(cdn_ttl) = cdn_ttl {
+        to.shown("cdn_ttl", cdn_ttl);
+    }
     to.shown("max_rows", max_rows);
+    if let Some(list_bytes) = list_bytes {
+        to.shown("list_bytes", list_bytes);
+    }
+    to.list("track", track);
 }

@@ -25,7 +25,7 @@ pub struct Difference {
 }
 
 /// When a changed setting takes effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Effect {
     /// With a reload.
     Live,
@@ -82,7 +82,8 @@ fn between(old: &Leaves, new: &Leaves) -> Vec<Difference> {
                 path: leaf.path.clone(),
                 from: Some(leaf.value.to_string()),
                 to: Some(to.value.to_string()),
-                effect: leaf.effect,
+                // A collection that becomes write-behind, or ends being so.
+                effect: leaf.effect.max(to.effect),
             }),
         }
     }

@@ -36,6 +36,7 @@ fn what_can_be_applied_is_told_from_what_takes_a_restart() {
             "~ http.listen: 127.0.0.1:80 -> 127.0.0.1:81 (takes a restart)",
             "~ pools.point.max: 4 -> 5",
             "~ cache.l1_bytes: 1048576 -> 2097152 (takes a restart)",
+            "~ cache.list_bytes: 262144 -> 524288 (takes a restart)",
         ]
     );
     assert_eq!(
@@ -93,7 +94,7 @@ fn of_a_plugins_configuration_only_numbers_and_switches_are_shown() {
 #[test]
 fn a_table_that_came_or_went_is_one_difference() {
     let shop = "[collections.\"order lines\"]\ntable = \"lines\"\nkey = \"id\"\nttl = \"250ms\"";
-    let text = "\"order lines\": { table = \"lines\", key = [\"id\"], mode = \"cache-aside\", ttl = 250ms, negative_ttl = 5s, cache_control = \"private\", max_rows = 1000 }";
+    let text = "\"order lines\": { table = \"lines\", key = [\"id\"], mode = \"cache-aside\", ttl = 250ms, negative_ttl = 5s, consistency = \"strict\", cache_control = \"private\", max_rows = 1000 }";
     assert_eq!(between("", shop), [format!("+ collections.{text}")]);
     assert_eq!(between(shop, ""), [format!("- collections.{text}")]);
     assert_eq!(

@@ -46,7 +46,7 @@ tabel = \"c\"
             "6:9: shards.b.primary: is required",
             "7:14: collections.c.table: is required",
             "8:7: collections.c.ttl: expected a duration such as \"250ms\", \"60s\" or \"5m\", found the string \"1 week\"",
-            "9:8: collections.c.mode: expected one of `cache-aside`, `bypass`, found the string \"bypas\"; did you mean `bypass`?",
+            "9:8: collections.c.mode: expected one of `cache-aside`, `write-through`, `write-behind`, `bypass`, found the string \"bypas\"; did you mean `bypass`?",
             "10:1: collections.c.tabel: unknown key; did you mean `table`?",
         ]
     );
@@ -109,6 +109,10 @@ fn values_out_of_range() {
     assert_eq!(
         mistakes_in("[cache]\nl1_bytes = \"1MiB\"\nmax_entry_bytes = \"2MiB\""),
         ["3:19: cache.max_entry_bytes: `max_entry_bytes` must not be more than `l1_bytes`"]
+    );
+    assert_eq!(
+        mistakes_in("[cache]\nl1_bytes = \"1MiB\"\nlist_bytes = \"1MiB\""),
+        ["3:14: cache.list_bytes: `list_bytes` is a part of `l1_bytes` and must be less"]
     );
     assert_eq!(
         mistakes_in("[http]\nmax_body_bytes = \"300MiB\""),
@@ -174,24 +178,63 @@ fn secrets_that_are_not_there() {
 
 #[test]
 fn what_later_versions_have_is_told_from_a_spelling_mistake() {
-    assert_eq!(mistakes_in("[journal]"), ["1:2: journal: not supported by this version"]);
-    assert_eq!(mistakes_in("[cache]\nl2 = \"redis://x\""), ["2:1: cache.l2: not supported by this version"]);
+    assert_eq!(
+        mistakes_in("[journal]\nclass = \"replicated\"\ndir = \"j\""),
+        ["2:9: journal.class: `replicated` is not in this version yet; available: `local`"]
+    );
     assert_eq!(
         mistakes_in("[shards.z]\nprimary=\"postgres://z\"\nreplicas = []"),
         ["3:1: shards.z.replicas: not supported by this version"]
     );
-    for mode in ["write-through", "write-behind"] {
-        assert_eq!(
-            mistakes_in(&format!("[collections.x]\ntable = \"x\"\nmode = \"{mode}\"")),
-            [format!(
-                "3:8: collections.x.mode: `{mode}` is not in this version yet; available: `cache-aside`, `bypass`"
-            )]
-        );
-    }
+    assert_eq!(
+        mistakes_in("[collections.x]\ntable = \"x\"\nmode = \"write-behind\""),
+        ["3:8: collections.x.mode: `write-behind` needs a journal; add [journal] with its `dir`"]
+    );
+    let cluster = "[cluster]\nlisten = \"127.0.0.1:1\"\nsecret = \"0123456789abcdef\"\n[journal]\ndir = \"j\"";
+    assert_eq!(
+        mistakes_in(&format!("{cluster}\n[collections.x]\ntable = \"x\"\nmode = \"write-behind\"")),
+        [
+            "8:8: collections.x.mode: `write-behind` with the journal's class `local` is for one gateway: other gateways \
+          would not see what this one acknowledged. Remove [cluster], or choose another mode"
+        ]
+    );
     assert_eq!(
         mistakes_in("[collections.x]\ntable = \"x\"\nconsistency = \"bounded\""),
-        ["3:15: collections.x.consistency: `bounded` is not in this version yet; available: `strict`"]
+        ["3:15: collections.x.consistency: `bounded` rests on the change feed; add `[feed] enabled = true`"]
     );
+    assert_eq!(
+        mistakes_in("[collections.x]\ntable = \"x\"\nmax_staleness = \"2s\"\nstale_if_error = \"1m\""),
+        [
+            "3:17: collections.x.max_staleness: is for `consistency = \"bounded\"` only; strict reads are never stale",
+            "4:18: collections.x.stale_if_error: is for `consistency = \"bounded\"` only; strict reads are never stale",
+        ]
+    );
+    assert_eq!(
+        mistakes_in(
+            "[feed]\nenabled = true\n[collections.x]\ntable = \"x\"\nconsistency = \"bounded\"\nmax_staleness = \"1ms\""
+        ),
+        ["6:17: collections.x.max_staleness: must be between 250ms and 31622400s, found \"1ms\""]
+    );
+}
+
+#[test]
+fn a_cdn_is_offered_only_what_is_the_same_for_everybody() {
+    let told = |more: &str, before: &str| mistakes_in(&format!("{before}[collections.x]\ntable = \"x\"\n{more}"));
+    assert_eq!(told("cdn_ttl = \"1m\"", ""), ["3:11: collections.x.cdn_ttl: is for `cache_control = \"public\"` only"]);
+    assert_eq!(
+        told("cdn_ttl = \"1m\"\ncache_control = \"public\"\nmode = \"bypass\"", ""),
+        ["3:11: collections.x.cdn_ttl: is not for mode `bypass`, whose answers nobody keeps"]
+    );
+    let classified = "[policies]\ndir = \"p\"\n[policies.classify]\nplugin = \"c\"\n\
+        [tenants.classes.free]\n[tenants.known.acme]\nclass = \"free\"\n";
+    assert_eq!(
+        told("cdn_ttl = \"1m\"\ncache_control = \"public\"", classified),
+        ["10:11: collections.x.cdn_ttl: has no effect with [policies.classify]: answers of a tenant are not offered \
+          to a CDN"]
+    );
+    let settings = parse_with(&format!("{LEAST}cache_control = \"public\"\ncdn_ttl = \"1m\"\n"), &[], Path::new(""));
+    let settings = settings.expect("valid");
+    assert_eq!(settings.collections["products"].cdn_ttl, Some(std::time::Duration::from_secs(60)));
 }
 
 #[test]
@@ -220,6 +263,14 @@ fn keys_that_contradict_each_other() {
     assert_eq!(
         mistakes_in(&format!("{table}columns = []")),
         ["3:11: collections.x.columns: must not be empty; leave the key out for the default"]
+    );
+    assert_eq!(
+        mistakes_in(&format!("{table}columns = [\"a\", \"b\"]\ntrack = [\"b\", \"c\"]")),
+        ["4:9: collections.x.track: `c` is not in `columns`; clients cannot ask for it"]
+    );
+    assert_eq!(
+        mistakes_in(&format!("{table}track = [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \"i\"]")),
+        ["3:9: collections.x.track: names 9 columns; at most 8 are tracked"]
     );
 }
 
@@ -256,4 +307,50 @@ fn a_plugin_is_a_file_of_the_folder() {
 #[test]
 fn columns_count_characters_not_bytes() {
     assert_eq!(mistakes_in("x = { \"ü\" = 1 }, y"), mistakes_in("x = { \"u\" = 1 }, y"));
+}
+
+#[test]
+fn the_shared_tier_is_a_url_and_its_other_keys_need_it() {
+    assert_eq!(
+        mistakes_in("[cache]\nl2 = \"redis://u:hunter2@a,b\""),
+        ["2:6: cache.l2: names several servers; say redis+sentinel:// or redis+cluster:// before them"]
+    );
+    assert_eq!(mistakes_in("[cache]\nl2 = 6379"), ["2:6: cache.l2: expected a string, found an integer"]);
+    assert_eq!(
+        mistakes_in("[cache]\nl2_timeout = \"5ms\"\nl2_compress_above = \"1KiB\""),
+        [
+            "2:14: cache.l2_timeout: has no effect without `l2`",
+            "3:21: cache.l2_compress_above: has no effect without `l2`"
+        ]
+    );
+    let errors = mistakes_in("[cache]\nl2 = \"env:NOWHERE\"\nl2_timeout = \"5s\"");
+    assert!(
+        errors[0].contains("NOWHERE") && errors[1].starts_with("3:14: cache.l2_timeout: must be between"),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn a_cluster_needs_an_address_that_others_reach_and_a_secret_that_nobody_guesses() {
+    assert_eq!(
+        mistakes_in("[cluster]\nid = \"a b\"\nlease = \"1m\""),
+        [
+            "1:2: cluster.listen: is required",
+            "1:2: cluster.secret: is required",
+            "2:6: cluster.id: expected 1 to 64 letters, digits, `.`, `_` or `-`",
+            "3:9: cluster.lease: must be between 200ms and 10s, found \"1m\"",
+        ]
+    );
+    assert_eq!(
+        mistakes_in("[cluster]\nlisten = \"0.0.0.0:7946\"\nsecret = \"tooshort\""),
+        [
+            "1:2: cluster.advertise: is required where `listen` is on every address: other gateways must know one that reaches this one",
+            "3:10: cluster.secret: must have at least 16 characters; `openssl rand -hex 32` makes one",
+        ]
+    );
+    for wrong in ["gateway", "gateway:", ":7946", "fd00::1:7946", "a b:1", "gateway:99999"] {
+        let text =
+            format!("[cluster]\nlisten = \"127.0.0.1:7946\"\nsecret = \"0123456789abcdef\"\nadvertise = \"{wrong}\"");
+        assert!(mistakes_in(&text)[0].contains("expected a host and a port"), "{wrong}");
+    }
 }

@@ -42,6 +42,7 @@ fn key() -> impl Strategy<Value = String> {
             "key",
             "shard_key",
             "columns",
+            "track",
             "mode",
             "ttl",
             "region",

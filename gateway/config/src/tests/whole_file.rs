@@ -5,7 +5,8 @@ use std::{path::Path, time::Duration};
 use tidegate_types::{
     collection::{Mode, Visibility},
     settings::{
-        DirectorySettings, FallBackSettings, Grant, Isolation, Moves, PolicySettings, RecordSettings, RouteFallback,
+        CdnKeys, ClusterSettings, DirectorySettings, DurabilityClass, FallBackSettings, Grant, Isolation,
+        JournalSettings, L2Layout, L2Servers, L2Settings, Moves, PolicySettings, RecordSettings, RouteFallback, Secret,
         TenantSettings, TenantsSettings,
     },
 };
@@ -26,12 +27,15 @@ fn the_least_file_gets_the_documented_defaults() {
     assert_eq!(settings.http.request_timeout, Duration::from_secs(30));
     assert_eq!(settings.http.drain_delay, Duration::from_secs(10));
     assert_eq!(settings.http.drain_grace, Duration::from_secs(20));
+    assert_eq!(settings.http.cdn, CdnKeys::Off);
     assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:9090");
     assert!(settings.admin.token.is_none());
     assert_eq!(settings.cache.l1_bytes, 256 << 20);
+    assert_eq!(settings.cache.list_bytes, 64 << 20, "a quarter");
     assert_eq!(settings.cache.buckets, 65_536);
     assert_eq!(settings.cache.max_entry_bytes, 256 << 10);
     assert!((settings.cache.ttl_jitter - 0.1).abs() < f64::EPSILON);
+    assert_eq!(settings.cache.l2, None);
     assert!(settings.policies.dir.is_none() && settings.policies.route.is_none());
     assert_eq!(settings.policies.max_memory_bytes, 16 << 20);
     assert_eq!(settings.policies.call_timeout, Duration::from_millis(10));
@@ -45,11 +49,12 @@ fn the_least_file_gets_the_documented_defaults() {
     assert_eq!(settings.tenants, TenantsSettings::default());
     let products = &settings.collections["products"];
     assert!(products.key.is_empty() && products.shard_key.is_empty() && products.columns.is_empty());
+    assert!(products.track.is_empty());
     assert_eq!(products.mode, Mode::CacheAside);
     assert_eq!(products.ttl, Duration::from_secs(60));
     assert_eq!(products.negative_ttl, Duration::from_secs(5));
     assert_eq!(products.visibility, Visibility::Private);
-    assert_eq!(products.max_rows, 1_000);
+    assert_eq!((products.max_rows, products.list_bytes, products.cdn_ttl), (1_000, None, None));
 }
 
 /// Every key there is, none at its default.
@@ -66,6 +71,7 @@ max_streams = 7
 request_timeout = "3s"
 drain_delay = "0s"
 drain_grace = "250ms"
+cdn = "cache-tag"
 
 [admin]
 listen = "[::1]:91"
@@ -92,12 +98,37 @@ min = 6
 max = 7
 wait_timeout = "5m"
 statement_timeout = "1h"
+[pools.batch]
+min = 8
+max = 9
+wait_timeout = "1s"
+statement_timeout = "2s"
 
 [cache]
 l1_bytes = "64MiB"
+list_bytes = "5MiB"
 buckets = 1024
 max_entry_bytes = "8KiB"
 ttl_jitter = 0
+l2 = "redis+sentinel://app:p%40ss@a,b:7/shared/2"
+l2_timeout = "9ms"
+l2_compress_above = "4KiB"
+
+[cluster]
+id = "north-1"
+listen = "0.0.0.0:7946"
+advertise = "north-1.internal:7946"
+secret = "env:GATEWAYS"
+lease = "2s"
+
+[journal]
+class = "local"
+dir = "journal"
+max_bytes = "1GiB"
+max_dirty_bytes = "1MiB"
+max_age = "30s"
+idempotency_window = "1h"
+max_idempotency_keys = 500
 
 [policies]
 dir = "policies"
@@ -165,15 +196,40 @@ negative_ttl = "0s"
 consistency = "strict"
 cache_control = "public"
 max_rows = 10
+list_bytes = "1MiB"
+track = ["sku", "order_id"]
 
 [collections.products]
 table = "products"
 key = "id"
 "#;
 
+fn north_1() -> ClusterSettings {
+    ClusterSettings {
+        id: "north-1".to_owned(),
+        listen: ([0, 0, 0, 0], 7946).into(),
+        advertise: Some("north-1.internal:7946".to_owned()),
+        secret: Secret::new("0123456789abcdef0123456789abcdef".to_owned()),
+        lease: Duration::from_secs(2),
+    }
+}
+
+fn journal() -> JournalSettings {
+    JournalSettings {
+        class: DurabilityClass::Local,
+        dir: "/etc/tidegate/journal".into(),
+        max_bytes: 1 << 30,
+        max_dirty_bytes: 1 << 20,
+        max_age: Duration::from_secs(30),
+        idempotency_window: Duration::from_secs(3600),
+        max_idempotency_keys: 500,
+    }
+}
+
 #[test]
 fn every_key_reaches_its_setting() {
-    let environment = [("NORTH", "postgresql://n/app"), ("TOKEN", "s3cret")];
+    let environment =
+        [("NORTH", "postgresql://n/app"), ("TOKEN", "s3cret"), ("GATEWAYS", "0123456789abcdef0123456789abcdef")];
     let settings = parse_with(EVERY_KEY, &environment, Path::new("/etc/tidegate")).expect("valid");
     let http = &settings.http;
     assert_eq!(http.listen.to_string(), "0.0.0.0:80");
@@ -183,20 +239,32 @@ fn every_key_reaches_its_setting() {
     assert_eq!(http.body_timeout, Duration::from_secs(2));
     assert_eq!(http.request_timeout, Duration::from_secs(3));
     assert_eq!((http.drain_delay, http.drain_grace), (Duration::ZERO, Duration::from_millis(250)));
+    assert_eq!(http.cdn, CdnKeys::CacheTag);
     assert_eq!(settings.admin.listen.to_string(), "[::1]:91");
     assert_eq!(settings.admin.token.expect("given").reveal(), "s3cret");
     assert_eq!(settings.shards.keys().collect::<Vec<_>>(), ["north", "east"], "in the order of the file");
     assert_eq!(settings.shards["north"].primary.reveal(), "postgresql://n/app");
     assert_eq!(settings.shards["east"].primary.reveal(), "postgres://app:p%40ss@[::1]:5433/app?sslmode=disable");
-    let pools = [settings.pools.point, settings.pools.scan, settings.pools.write];
-    assert_eq!(pools.map(|p| (p.min, p.max)), [(2, 3), (4, 5), (6, 7)]);
-    assert_eq!(pools.map(|p| p.wait_timeout.as_millis()), [100, 300, 300_000]);
-    assert_eq!(pools.map(|p| p.statement_timeout.as_millis()), [200, 400, 3_600_000]);
+    let pools = [settings.pools.point, settings.pools.scan, settings.pools.write, settings.pools.batch];
+    assert_eq!(pools.map(|p| (p.min, p.max)), [(2, 3), (4, 5), (6, 7), (8, 9)]);
+    assert_eq!(pools.map(|p| p.wait_timeout.as_millis()), [100, 300, 300_000, 1000]);
+    assert_eq!(pools.map(|p| p.statement_timeout.as_millis()), [200, 400, 3_600_000, 2000]);
     assert_eq!(
         (settings.cache.l1_bytes, settings.cache.buckets, settings.cache.max_entry_bytes),
         (64 << 20, 1024, 8192)
     );
     assert!(settings.cache.ttl_jitter.abs() < f64::EPSILON);
+    let servers = L2Servers {
+        layout: L2Layout::Sentinel { service: "shared".to_owned() },
+        nodes: vec![("a".to_owned(), 26_379), ("b".to_owned(), 7)],
+        username: Some("app".to_owned()),
+        password: Some(Secret::new("p@ss".to_owned())),
+        database: 2,
+    };
+    let l2 = L2Settings { servers, timeout: Duration::from_millis(9), compress_above: 4 << 10 };
+    assert_eq!(settings.cache.l2, Some(l2));
+    assert_eq!(settings.cluster, Some(north_1()));
+    assert_eq!(settings.journal, Some(journal()));
     let policies = &settings.policies;
     assert_eq!(policies.dir.as_deref(), Some(Path::new("/etc/tidegate/policies")), "relative to the file's folder");
     assert_eq!((policies.max_memory_bytes, policies.call_timeout), (1 << 20, Duration::from_millis(5)));
@@ -226,6 +294,8 @@ fn every_key_reaches_its_setting() {
     assert_eq!(lines.shard_key, ["order_id"]);
     assert_eq!(lines.columns, ["order_id", "line", "sku"]);
     assert_eq!((lines.mode, lines.visibility, lines.max_rows), (Mode::Bypass, Visibility::Public, 10));
+    assert_eq!((lines.list_bytes, settings.cache.list_bytes), (Some(1 << 20), 5 << 20));
+    assert_eq!(lines.track, ["sku", "order_id"]);
     assert_eq!((lines.ttl, lines.negative_ttl), (Duration::from_secs(10), Duration::ZERO));
     assert_eq!(settings.collections["products"].key, ["id"], "one name needs no brackets");
 }
@@ -283,7 +353,12 @@ fn the_examples_of_the_reference_are_valid() {
     for example in examples {
         let missing = |part, table| if example.contains(table) { "" } else { part };
         let text = format!("{example}\n{}{}", missing(shards, "[shards."), missing(collections, "[collections."));
-        let environment = [("SHARD_A", "postgres://a/x"), ("SHARD_B", "postgres://b/x"), ("TIDEGATE_ADMIN_TOKEN", "t")];
+        let environment = [
+            ("SHARD_A", "postgres://a/x"),
+            ("SHARD_B", "postgres://b/x"),
+            ("TIDEGATE_ADMIN_TOKEN", "t"),
+            ("TIDEGATE_CLUSTER_SECRET", "0123456789abcdef"),
+        ];
         if let Err(errors) = parse_with(&text, &environment, Path::new("")) {
             panic!("{errors}\n{text}");
         }

@@ -9,8 +9,8 @@ const LIMITS: Limits = Limits {
     max_uri_bytes: 8192,
     max_headers: 100,
     max_body_bytes: 1 << 20,
-    body_timeout: std::time::Duration::from_secs(5),
-    request_timeout: std::time::Duration::from_secs(5),
+    body_timeout: Duration::from_secs(5),
+    request_timeout: Duration::from_secs(5),
 };
 
 /// A response, read to its end.
@@ -32,7 +32,7 @@ impl Got {
 }
 
 async fn ask_with(fake: &Fake, method: &str, uri: &str, fields: &[(&str, &str)], body: &str) -> Got {
-    let handler = Handler::new(fake.clone(), LIMITS, Metrics::register(&mut Registry::default()));
+    let handler = Handler::new(fake.clone(), LIMITS, CdnKeys::Off, Metrics::register(&mut Registry::default()));
     let mut request = Request::builder().method(method).uri(uri);
     for (name, value) in fields {
         request = request.header(*name, *value);

@@ -1,9 +1,9 @@
 //! From a request to what is asked of the pipelines: each kind of request is parsed here once.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header::IF_NONE_MATCH, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header::IF_NONE_MATCH, request::Parts};
 use tidegate_types::{
     collection::Collection,
     key::RowKey,
@@ -15,10 +15,13 @@ use tidegate_types::{
 use super::{
     accept::{Format, negotiate},
     body::{self, ParsedBody, Rows},
-    condition, key,
+    condition,
+    idempotency::idempotency,
+    key,
     params::Params,
     prefer::{Preferences, preferences},
     problems::{bad_request, clip},
+    range::Page,
 };
 use crate::router::{Endpoint, Route};
 
@@ -85,16 +88,27 @@ pub(crate) fn list(parts: &Parts, collection: &Arc<Collection>) -> Result<ListCa
     let preferences = preferences(&parts.headers)?;
     let format = negotiate(&parts.headers)?;
     let page = params.window.page(&parts.method, &parts.headers)?;
-    let query = ListQuery {
+    let query = asked(params, page, collection, preferences.count.unwrap_or_default());
+    let applied = preferences.of_read().applied();
+    Ok(ListCall { read: ListRead { collection: collection.clone(), query }, format, applied })
+}
+
+/// Parses a query string alone, as a GET without header fields has it.
+pub(crate) fn list_query(collection: &Collection, query: &str) -> Result<ListQuery, Problem> {
+    let params = Params::parse(query, collection)?;
+    let page = params.window.page(&Method::GET, &HeaderMap::new())?;
+    Ok(asked(params, page, collection, Count::None))
+}
+
+fn asked(params: Params, page: Page, collection: &Collection, count: Count) -> ListQuery {
+    ListQuery {
         projection: params.projection.unwrap_or_default(),
         filters: params.filters,
         order: params.order.unwrap_or_default(),
         limit: Some(page.limit.map_or(collection.max_rows, |limit| limit.min(collection.max_rows))),
         offset: page.offset,
-        count: preferences.count.unwrap_or_default(),
-    };
-    let applied = preferences.of_read().applied();
-    Ok(ListCall { read: ListRead { collection: collection.clone(), query }, format, applied })
+        count,
+    }
 }
 
 /// Parses a write.
@@ -106,7 +120,7 @@ pub(crate) fn write(
 ) -> Result<WriteCall, Problem> {
     check_profile(parts, &CONTENT_PROFILE, collection)?;
     let mut params = Params::parse(parts.uri.query().unwrap_or(""), collection)?;
-    let preferences = preferences(&parts.headers)?;
+    let preferences = preferences(&parts.headers)?.unless_behind(collection.mode);
     let format = negotiate(&parts.headers)?;
     let projection = params.projection.take().unwrap_or_default();
     let form = match route.endpoint {
@@ -120,7 +134,8 @@ pub(crate) fn write(
     if !matches!(route.endpoint, Endpoint::DeleteRow | Endpoint::DeleteFiltered) {
         body::check_content_type(&parts.headers)?;
     }
-    let action = action(route, collection, params, &preferences, json)?;
+    let action = action(route, collection, params, &preferences, json.clone())?;
+    let idempotency = idempotency(parts, collection, &action, &json)?;
     let write = WriteRequest {
         collection: collection.clone(),
         if_match: if_match(parts, &action)?,
@@ -133,6 +148,8 @@ pub(crate) fn write(
             Format::Json => Cardinality::Many,
             Format::Object => Cardinality::Singular,
         },
+        wait: Duration::from_secs(preferences.wait.unwrap_or(0).into()),
+        idempotency,
     };
     Ok(WriteCall { write, form, format, applied })
 }
@@ -173,7 +190,7 @@ fn action(
             Target::Row(key) => WriteAction::Delete { key },
             Target::Rows(query) => WriteAction::DeleteWhere { query },
         }),
-        Endpoint::ReadRow | Endpoint::ReadList | Endpoint::Options => {
+        Endpoint::ReadRow | Endpoint::ReadList | Endpoint::Status | Endpoint::Options => {
             // The handler sends these elsewhere.
             Err(Problem::new(ProblemKind::Internal, "XX000", "A read was parsed as a write"))
         }

@@ -10,7 +10,7 @@ use tidegate_types::{
         ColumnRef, Direction, Filter, IsValue, JsonOutput, JsonStep, JsonTarget, ListQuery, Nulls, Operator, OrderTerm,
         Projection, SelectItem, Sense,
     },
-    settings::HttpSettings,
+    settings::{CdnKeys, HttpSettings},
 };
 
 use super::params::Params;
@@ -39,8 +39,9 @@ fn handler(fake: &Fake) -> Handler<Fake> {
         request_timeout: std::time::Duration::from_secs(5),
         drain_delay: std::time::Duration::ZERO,
         drain_grace: std::time::Duration::ZERO,
+        cdn: CdnKeys::Off,
     };
-    Handler::new(fake.clone(), Limits::new(&settings), Metrics::register(&mut Registry::default()))
+    Handler::new(fake.clone(), Limits::new(&settings), settings.cdn, Metrics::register(&mut Registry::default()))
 }
 
 async fn ask(handler: &Handler<Fake>, method: &str, target: &str, body: &str) -> (u16, Bytes) {

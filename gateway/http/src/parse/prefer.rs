@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_types::{
+    collection::Mode,
     problem::Problem,
     query::Count,
     request::{Missing, Resolution, ReturnPreference},
@@ -28,7 +29,14 @@ pub(crate) struct Preferences {
     pub(crate) returning: Option<ReturnPreference>,
     pub(crate) count: Option<Count>,
     pub(crate) handling: Option<Handling>,
+    /// Seconds (RFC 7240, 4.3).
+    pub(crate) wait: Option<u32>,
+    pub(crate) respond_async: Option<RespondAsync>,
 }
+
+/// `Prefer: respond-async`, which an acknowledged write does anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RespondAsync;
 
 /// Reads every `Prefer` field.
 ///
@@ -66,7 +74,11 @@ impl Preferences {
             "count=exact" => first(&mut self.count, Count::Exact),
             "handling=strict" => first(&mut self.handling, Handling::Strict),
             "handling=lenient" => first(&mut self.handling, Handling::Lenient),
-            _ => return false,
+            "respond-async" => first(&mut self.respond_async, RespondAsync),
+            _ => match preference.strip_prefix("wait=").and_then(|seconds| seconds.parse().ok()) {
+                Some(seconds) => first(&mut self.wait, seconds),
+                None => return false,
+            },
         }
         true
     }
@@ -84,6 +96,14 @@ impl Preferences {
     /// The preferences that mean something to an update, replacement or deletion.
     pub(crate) fn of_change(self) -> Self {
         Self { resolution: None, missing: None, ..self }
+    }
+
+    /// Without what means something only where a write is acknowledged before its shard has it.
+    pub(crate) fn unless_behind(self, mode: Mode) -> Self {
+        match mode {
+            Mode::WriteBehind => self,
+            Mode::CacheAside | Mode::WriteThrough | Mode::Bypass => Self { wait: None, respond_async: None, ..self },
+        }
     }
 
     /// The `Preference-Applied` field, in PostgREST's order.
@@ -112,7 +132,9 @@ impl Preferences {
                 Handling::Lenient => "handling=lenient",
             }),
         ];
-        let applied: Vec<&str> = parts.into_iter().flatten().collect();
+        let wait = self.wait.map(|seconds| format!("wait={seconds}"));
+        let behind = [self.respond_async.map(|RespondAsync| "respond-async"), wait.as_deref()];
+        let applied: Vec<&str> = parts.into_iter().chain(behind).flatten().collect();
         if applied.is_empty() { None } else { HeaderValue::from_str(&applied.join(", ")).ok() }
     }
 }
@@ -141,6 +163,15 @@ mod tests {
         let applied = p.applied().expect("some");
         assert_eq!(applied, "resolution=merge-duplicates, return=minimal, count=exact");
         assert_eq!(p.of_read().applied().expect("some"), "count=exact");
+    }
+
+    #[test]
+    fn waiting_means_something_to_write_behind_collections_only() {
+        let p = of(&["respond-async, wait=10, wait=x"]).expect("valid");
+        assert_eq!(p.wait, Some(10));
+        assert_eq!(p.unless_behind(Mode::WriteBehind).applied().expect("some"), "respond-async, wait=10");
+        assert_eq!(p.unless_behind(Mode::WriteThrough).applied(), None);
+        assert_eq!(p.of_read().applied(), None);
     }
 
     #[test]

@@ -9,11 +9,11 @@ use http::{
     header::{
         ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
         ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-        ACCESS_CONTROL_REQUEST_METHOD, ALLOW, ORIGIN,
+        ACCESS_CONTROL_REQUEST_METHOD, AGE, ALLOW, ORIGIN,
     },
 };
 use tidegate_types::{
-    answer::{BypassReason, CacheStatus, Collapse, ETag, NotStored},
+    answer::{BypassReason, CacheStatus, Collapse, ETag, NotStored, StaleReason},
     collection::Visibility,
     policy::Narrowed,
 };
@@ -24,6 +24,9 @@ use crate::parse::accept::Format;
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// `Cache-Status` of a write that filled the cache.
+pub(super) const REFILLED: HeaderValue = HeaderValue::from_static("tidegate; fwd=method; stored");
 
 /// What a row's representation depends on besides its URL.
 const VARY_ROW: &str = "Accept, Prefer";
@@ -73,11 +76,20 @@ fn vary(always: &'static str, bounds: Option<&Narrowed>) -> HeaderValue {
     ascii(field.as_bytes())
 }
 
+/// `Cache-Status`, and `Age` of what was not read just now.
+pub(super) fn cache(headers: &mut HeaderMap, status: &CacheStatus) {
+    if let CacheStatus::Hit { age, .. } | CacheStatus::Stale { age, .. } = status {
+        headers.insert(AGE, HeaderValue::from(age.as_secs()));
+    }
+    headers.insert(CACHE_STATUS, cache_status(status));
+}
+
 /// `Cache-Status` (RFC 9211).
-pub(super) fn cache_status(status: &CacheStatus) -> HeaderValue {
+fn cache_status(status: &CacheStatus) -> HeaderValue {
     use Collapse::{Joined, Led};
     match status {
         CacheStatus::Hit { ttl, .. } => hit(*ttl),
+        CacheStatus::Stale { late, reason, .. } => stale(*late, *reason),
         CacheStatus::MissStored { collapse: Led, .. } => HeaderValue::from_static("tidegate; fwd=miss; stored"),
         CacheStatus::MissStored { collapse: Joined, .. } => {
             HeaderValue::from_static("tidegate; fwd=miss; stored; collapsed")
@@ -87,15 +99,20 @@ pub(super) fn cache_status(status: &CacheStatus) -> HeaderValue {
             (Led, NotStored::TooLarge) => "tidegate; fwd=miss; detail=too-large",
             (Led, NotStored::Epoch) => "tidegate; fwd=miss; detail=epoch",
             (Led, NotStored::Purged) => "tidegate; fwd=miss; detail=purged",
+            (Led, NotStored::FirstAsked) => "tidegate; fwd=miss; detail=first-asked",
             (Joined, NotStored::Floor) => "tidegate; fwd=miss; collapsed; detail=floor",
             (Joined, NotStored::TooLarge) => "tidegate; fwd=miss; collapsed; detail=too-large",
             (Joined, NotStored::Epoch) => "tidegate; fwd=miss; collapsed; detail=epoch",
             (Joined, NotStored::Purged) => "tidegate; fwd=miss; collapsed; detail=purged",
+            (Joined, NotStored::FirstAsked) => "tidegate; fwd=miss; collapsed; detail=first-asked",
         }),
+        CacheStatus::Dirty => HeaderValue::from_static("tidegate; hit; detail=dirty"),
         CacheStatus::Bypass(reason) => HeaderValue::from_static(match reason {
-            BypassReason::Mode | BypassReason::List => "tidegate; fwd=bypass",
+            BypassReason::Mode => "tidegate; fwd=bypass",
+            BypassReason::Timely => "tidegate; fwd=bypass; detail=timely",
             BypassReason::Policy => "tidegate; fwd=bypass; detail=policy",
             BypassReason::PolicyFailed => "tidegate; fwd=bypass; detail=policy-failed",
+            BypassReason::Behind => "tidegate; fwd=bypass; detail=feed-behind",
             BypassReason::Settling => "tidegate; fwd=bypass; detail=settling",
         }),
     }
@@ -111,6 +128,15 @@ fn hit(ttl: Duration) -> HeaderValue {
     field[..START.len()].copy_from_slice(START);
     field[START.len()..end].copy_from_slice(digits);
     ascii(&field[..end])
+}
+
+/// The time it is late as a negative `ttl` (RFC 9211, 2.6), rounded away from zero.
+fn stale(late: Duration, reason: StaleReason) -> HeaderValue {
+    let detail = match reason {
+        StaleReason::Revalidating => "stale-while-revalidate",
+        StaleReason::Error => "stale-if-error",
+    };
+    ascii(format!("tidegate; hit; ttl=-{}; detail={detail}", late.as_secs() + 1).as_bytes())
 }
 
 /// `ETag`.
@@ -138,7 +164,8 @@ pub(crate) fn cors(request: &HeaderMap, response: &mut HeaderMap) {
             ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static(
                 "Content-Encoding, Content-Location, Content-Range, Content-Type, Date, Location, Server, \
-                 Transfer-Encoding, Range-Unit, ETag, Age, Cache-Status, Preference-Applied, Retry-After, Server-Timing",
+                 Transfer-Encoding, Range-Unit, ETag, Age, Cache-Status, Preference-Applied, Retry-After, Server-Timing, \
+                 Tidegate-Durability, Tidegate-Sequence, Tidegate-Status",
             ),
         );
     }
@@ -189,7 +216,18 @@ mod tests {
                 CacheStatus::MissNotStored { collapse: Collapse::Joined, reason: NotStored::Purged },
                 "tidegate; fwd=miss; collapsed; detail=purged",
             ),
-            (CacheStatus::Bypass(BypassReason::List), "tidegate; fwd=bypass"),
+            (
+                CacheStatus::Stale { age: seconds(63), late: seconds(3), reason: StaleReason::Revalidating },
+                "tidegate; hit; ttl=-4; detail=stale-while-revalidate",
+            ),
+            (
+                CacheStatus::Stale { age: seconds(63), late: seconds(0), reason: StaleReason::Error },
+                "tidegate; hit; ttl=-1; detail=stale-if-error",
+            ),
+            (CacheStatus::Dirty, "tidegate; hit; detail=dirty"),
+            (CacheStatus::Bypass(BypassReason::Behind), "tidegate; fwd=bypass; detail=feed-behind"),
+            (CacheStatus::Bypass(BypassReason::Mode), "tidegate; fwd=bypass"),
+            (CacheStatus::Bypass(BypassReason::Timely), "tidegate; fwd=bypass; detail=timely"),
             (CacheStatus::Bypass(BypassReason::Policy), "tidegate; fwd=bypass; detail=policy"),
             (CacheStatus::Bypass(BypassReason::PolicyFailed), "tidegate; fwd=bypass; detail=policy-failed"),
             (CacheStatus::Bypass(BypassReason::Settling), "tidegate; fwd=bypass; detail=settling"),

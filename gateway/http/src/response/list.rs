@@ -6,11 +6,17 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, VARY},
 };
 use tidegate_types::{
-    answer::{ETag, ListAnswer},
+    answer::{ETag, ListAnswer, ListBody},
     problem::{Problem, ProblemKind},
 };
 
-use super::{Reply, applied, fields, problem::problem, reply};
+use super::{
+    Reply, applied,
+    cdn::{Cdn, Offered, What},
+    fields,
+    problem::problem,
+    reply,
+};
 use crate::parse::{
     accept::Format,
     call::ListCall,
@@ -18,40 +24,54 @@ use crate::parse::{
 };
 
 /// The response to a list read: 200, 206, 304, 406, 412 or 416.
-pub(crate) fn list(call: ListCall, request: &HeaderMap, answer: &ListAnswer) -> Reply {
+pub(crate) fn list(call: ListCall, request: &HeaderMap, answer: &ListAnswer, cdn: Cdn) -> Reply {
     let offset = call.read.query.offset;
-    if let Some(total) = answer.total.filter(|total| offset > *total) {
+    let rows = &answer.body;
+    if let Some(total) = rows.total.filter(|total| offset > *total) {
         let mut outside = problem(&offset_outside(offset, total));
         outside.headers_mut().insert(CONTENT_RANGE, content_range(offset, 0, Some(total)));
+        fields::cache(outside.headers_mut(), &answer.status);
         return outside;
     }
-    let body = match call.format {
-        Format::Json => answer.json.clone(),
-        Format::Object if answer.rows == 1 => only_element(&answer.json),
-        Format::Object => return problem(&not_singular(answer.rows)),
+    let (body, etag) = match call.format {
+        Format::Json => (rows.json.clone(), rows.etag(offset)),
+        Format::Object if rows.rows == 1 => {
+            // Of the row alone: the tag it has under its key.
+            let row = only_element(&rows.json);
+            let etag = ETag::of(&row);
+            (row, etag)
+        }
+        Format::Object => {
+            let mut refused = problem(&not_singular(rows.rows));
+            fields::cache(refused.headers_mut(), &answer.status);
+            return refused;
+        }
     };
-    let etag = ETag::of(&body);
     let verdict = condition::evaluate(request, etag);
     if verdict == Verdict::Failed {
-        return problem(&condition::failed());
+        let mut failed = problem(&condition::failed());
+        fields::cache(failed.headers_mut(), &answer.status);
+        return failed;
     }
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(ETAG, fields::etag(etag));
     headers.insert(CACHE_CONTROL, fields::cache_control(call.read.collection.visibility));
     headers.insert(VARY, fields::vary_list(answer.bounds.as_deref()));
-    headers.insert(fields::CACHE_STATUS, fields::cache_status(&answer.status));
-    headers.insert(CONTENT_RANGE, content_range(offset, answer.rows, answer.total));
+    fields::cache(&mut headers, &answer.status);
+    let (collection, bounds) = (&call.read.collection, answer.bounds.as_deref());
+    cdn.offer(&mut headers, &Offered { collection, what: What::List, bounds, status: answer.status });
+    headers.insert(CONTENT_RANGE, content_range(offset, rows.rows, rows.total));
     applied(&mut headers, call.applied);
     if verdict == Verdict::NotModified {
         return reply(StatusCode::NOT_MODIFIED, headers, Bytes::new());
     }
     headers.insert(CONTENT_TYPE, fields::content_type(call.format));
-    reply(status(answer), headers, body)
+    reply(status(rows), headers, body)
 }
 
-fn status(answer: &ListAnswer) -> StatusCode {
-    match answer.total {
-        Some(total) if answer.rows < total => StatusCode::PARTIAL_CONTENT,
+fn status(body: &ListBody) -> StatusCode {
+    match body.total {
+        Some(total) if body.rows < total => StatusCode::PARTIAL_CONTENT,
         _ => StatusCode::OK,
     }
 }
@@ -118,14 +138,12 @@ mod tests {
         let query = ListQuery { offset, ..ListQuery::default() };
         let read = ListRead { collection: fixture::products(), query };
         let answer = ListAnswer {
-            json: Bytes::from_static(json.as_bytes()),
-            rows,
-            total,
-            status: CacheStatus::Bypass(BypassReason::List),
+            body: ListBody::new(Bytes::from_static(json.as_bytes()), rows, total),
+            status: CacheStatus::Bypass(BypassReason::Mode),
             bounds: None,
             trace: Trace::default(),
         };
-        list(ListCall { read, format, applied: None }, request, &answer)
+        list(ListCall { read, format, applied: None }, request, &answer, Cdn::OFF)
     }
 
     fn line(offset: u64, rows: u64, total: Option<u64>) -> String {

@@ -2,56 +2,63 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
-    header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY},
+    HeaderMap, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY},
 };
 use tidegate_types::{
-    answer::{CacheStatus, RowAnswer},
+    answer::RowAnswer,
     problem::{Problem, ProblemKind, codes},
 };
 
-use super::{Reply, applied, fields, problem::problem, reply};
+use super::{
+    Reply, applied,
+    cdn::{Cdn, Offered, What},
+    fields,
+    problem::problem,
+    reply,
+};
 use crate::parse::{
     call::RowCall,
     condition::{self, Verdict},
 };
 
 /// The response to a keyed read: 200, 304, 404 or 412, each with what the cache did.
-pub(crate) fn row(call: RowCall, request: &HeaderMap, answer: RowAnswer) -> Reply {
+pub(crate) fn row(call: RowCall, request: &HeaderMap, answer: RowAnswer, cdn: Cdn) -> Reply {
     let collection = &call.read.collection;
+    let offered = Offered {
+        collection,
+        what: if answer.row.is_some() { What::Row(&call.read.key) } else { What::NoRow(&call.read.key) },
+        bounds: answer.bounds.as_deref(),
+        status: answer.status,
+    };
     let Some(row) = answer.row else {
         let mut missing = problem(&row_not_found(&call));
         let headers = missing.headers_mut();
         headers.insert(CACHE_CONTROL, fields::cache_control(collection.visibility));
         headers.insert(VARY, fields::vary_row(answer.bounds.as_deref()));
-        cache_fields(headers, &answer.status);
+        fields::cache(headers, &answer.status);
+        cdn.offer(headers, &offered);
         return missing;
     };
     let verdict = condition::evaluate(request, row.etag);
     if verdict == Verdict::Failed {
         let mut failed = problem(&condition::failed());
-        cache_fields(failed.headers_mut(), &answer.status);
+        fields::cache(failed.headers_mut(), &answer.status);
         return failed;
     }
-    // As many as a hit has.
+    // As many as a hit has without a CDN.
     let mut headers = HeaderMap::with_capacity(6);
     headers.insert(ETAG, fields::etag(row.etag));
     headers.insert(CACHE_CONTROL, fields::cache_control(collection.visibility));
     headers.insert(VARY, fields::vary_row(answer.bounds.as_deref()));
-    cache_fields(&mut headers, &answer.status);
+    fields::cache(&mut headers, &answer.status);
+    cdn.offer(&mut headers, &offered);
     applied(&mut headers, call.applied);
     if verdict == Verdict::NotModified {
         return reply(StatusCode::NOT_MODIFIED, headers, Bytes::new());
     }
     headers.insert(CONTENT_TYPE, fields::content_type(call.format));
     reply(StatusCode::OK, headers, row.json)
-}
-
-fn cache_fields(headers: &mut HeaderMap, status: &CacheStatus) {
-    if let CacheStatus::Hit { age, .. } = status {
-        headers.insert(AGE, HeaderValue::from(age.as_secs()));
-    }
-    headers.insert(fields::CACHE_STATUS, fields::cache_status(status));
 }
 
 fn row_not_found(call: &RowCall) -> Problem {
@@ -63,10 +70,10 @@ fn row_not_found(call: &RowCall) -> Problem {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use http::header::{IF_MATCH, IF_NONE_MATCH};
+    use http::header::{AGE, IF_MATCH, IF_NONE_MATCH};
     use http_body_util::BodyExt as _;
     use tidegate_types::{
-        answer::{Collapse, RowBody, Trace},
+        answer::{CacheStatus, Collapse, RowBody, Trace},
         key::{KeyValue, RowKey},
         policy::Narrowed,
         query::Projection,
@@ -97,7 +104,7 @@ mod tests {
         let request = condition.iter().map(|(n, v)| (n.clone(), v.parse().expect("valid"))).collect();
         let found = json.map(|json| RowBody::new(Bytes::from_static(json.as_bytes())));
         let answer = RowAnswer { row: found, status, bounds, trace: Trace::default() };
-        row(RowCall { read, format: Format::Json, applied: None }, &request, answer)
+        row(RowCall { read, format: Format::Json, applied: None }, &request, answer, Cdn::OFF)
     }
 
     fn shown(reply: &Reply) -> Vec<String> {

@@ -6,14 +6,14 @@ use http::{
     header::{CONTENT_RANGE, CONTENT_TYPE, ETAG, LOCATION},
 };
 use tidegate_types::{
-    answer::{RowChange, WriteAnswer, WrittenRow},
+    answer::{Landed, Refill, RowChange, WriteAnswer, WrittenRow},
     problem::{Problem, ProblemKind, codes},
     query::Count,
     request::{Resolution, ReturnPreference, WriteAction, WriteRequest},
 };
 
 use super::{
-    Reply, applied, fields,
+    Reply, applied, behind, fields,
     list::{content_range, not_singular},
     problem::problem,
     reply,
@@ -77,7 +77,16 @@ pub(crate) fn write(asked: Asked, answer: &WriteAnswer) -> Reply {
     if let (ReturnPreference::HeadersOnly, Kind::Insert(_), [row]) = (asked.returning, asked.kind, rows) {
         headers.insert(LOCATION, fields::ascii(key::path(&asked.collection, &row.key).as_bytes()));
     }
-    let status = status(&asked, rows);
+    if answer.refill == Refill::Stored {
+        headers.insert(fields::CACHE_STATUS, fields::REFILLED);
+    }
+    let status = match &answer.landed {
+        Landed::Shard => status(&asked, rows),
+        Landed::Journal(acknowledged) => {
+            behind::fields(&mut headers, acknowledged);
+            StatusCode::ACCEPTED
+        }
+    };
     applied(&mut headers, asked.applied);
     if !represented {
         return reply(status, headers, Bytes::new());
@@ -99,7 +108,12 @@ pub(crate) fn write(asked: Asked, answer: &WriteAnswer) -> Reply {
 
 /// The response to a write that would change nothing: no rows, or no columns.
 pub(crate) fn unchanged(asked: Asked) -> Reply {
-    let nothing = WriteAnswer { rows: Vec::new(), trace: tidegate_types::answer::Trace::default() };
+    let nothing = WriteAnswer {
+        rows: Vec::new(),
+        refill: Refill::None,
+        landed: Landed::Shard,
+        trace: tidegate_types::answer::Trace::default(),
+    };
     write(Asked { form: Form::Rows, ..asked }, &nothing)
 }
 
@@ -150,8 +164,10 @@ fn array(rows: &[WrittenRow]) -> Bytes {
 mod tests {
     use http_body_util::BodyExt as _;
     use tidegate_types::{
-        answer::{RowBody, Trace},
+        answer::{Acknowledged, RowBody, Trace},
         key::{KeyValue, RowKey},
+        mutation::Sequence,
+        settings::DurabilityClass,
     };
 
     use super::*;
@@ -176,7 +192,12 @@ mod tests {
             change: *change,
             body: RowBody::new(Bytes::from(format!("{{\"id\":{i}}}"))),
         };
-        WriteAnswer { rows: changes.iter().enumerate().map(row).collect(), trace: Trace::default() }
+        WriteAnswer {
+            rows: changes.iter().enumerate().map(row).collect(),
+            refill: Refill::None,
+            landed: Landed::Shard,
+            trace: Trace::default(),
+        }
     }
 
     fn line(asked: Asked, changes: &[RowChange]) -> String {
@@ -215,6 +236,23 @@ mod tests {
         assert_eq!(line(asked(Kind::Delete, Form::Rows, FULL), &[]), "200 */*");
         assert_eq!(line(asked(Kind::Delete, Form::Row, MINIMAL), &[Deleted]), "204 */*");
         assert_eq!(line(asked(Kind::Delete, Form::Row, MINIMAL), &[]), "404 -");
+    }
+
+    #[test]
+    fn an_acknowledged_write_is_accepted_and_says_where_to_ask() {
+        let acknowledged = Acknowledged { class: DurabilityClass::Local, sequence: Sequence(7), token: "abc".into() };
+        let landed = Landed::Journal(acknowledged);
+        let answer = WriteAnswer { landed: landed.clone(), ..rows(&[RowChange::Updated]) };
+        let reply = write(asked(Kind::Put, Form::Row, MINIMAL), &answer);
+        assert_eq!(reply.status(), StatusCode::ACCEPTED);
+        let field = |name| reply.headers()[name].to_str().expect("ascii");
+        assert_eq!((field("tidegate-durability"), field("tidegate-sequence")), ("local", "7"));
+        assert_eq!((field("tidegate-status"), field("location")), ("/v1/$status/abc", "/v1/$status/abc"));
+        let answer = WriteAnswer { landed, ..rows(&[RowChange::Inserted]) };
+        let asked = asked(Kind::Insert(Resolution::Fail), Form::Rows, ReturnPreference::HeadersOnly);
+        let reply = write(asked, &answer);
+        assert_eq!(reply.headers()[LOCATION], "/v1/products/0", "the new row's");
+        assert_eq!(reply.headers()["tidegate-status"], "/v1/$status/abc");
     }
 
     async fn body(reply: Reply) -> Bytes {

@@ -3,7 +3,10 @@
 use std::future::Future;
 
 use bytes::Bytes;
-use tidegate_types::{request::WriteAction, settings::HttpSettings};
+use tidegate_types::{
+    request::WriteAction,
+    settings::{CdnKeys, HttpSettings},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     task::JoinHandle,
@@ -46,6 +49,7 @@ fn settings() -> HttpSettings {
         request_timeout: 60 * SECOND,
         drain_delay: Duration::ZERO,
         drain_grace: 10 * SECOND,
+        cdn: CdnKeys::Off,
     }
 }
 

@@ -4,13 +4,12 @@ use prometheus_client::registry::Registry;
 use tidegate_store::images::Image;
 use tidegate_types::{
     answer::RowBody,
-    collection::CollectionId,
     key::{KeyValue, RowKey},
     tenant::{ClassId, TenantId},
 };
 
 use super::*;
-use crate::fixture::collection;
+use crate::fixture::{Equalities, collection};
 
 const WHO: Who = Who { tenant: TenantId(3), class: ClassId(1) };
 const NOTHING: [u64; 3] = [0, 0, 0];
@@ -41,9 +40,26 @@ fn run<E: Display>(
     images: &Images,
     mut answer: impl FnMut(&[Change]) -> Result<Vec<Purge>, E>,
 ) -> (Vec<BucketId>, Vec<Vec<Change>>, [u64; 3]) {
+    let at_once = |purge| Invalidation { urgency: Urgency::Purge, purge };
+    let (Purges { hard, soft, refresh }, asked, fallbacks) =
+        run_all(rows, images, |changes| answer(changes).map(|purges| purges.into_iter().map(at_once).collect()));
+    assert_eq!((soft.len(), refresh.len()), (0, 0));
+    (hard, asked, fallbacks)
+}
+
+/// The same where the policy says how urgent each purge is.
+fn run_all<E: Display>(
+    rows: &[WrittenRow],
+    images: &Images,
+    mut answer: impl FnMut(&[Change]) -> Result<Vec<Invalidation>, E>,
+) -> (Purges, Vec<Vec<Change>>, [u64; 3]) {
     let (collections, metrics) = (served(), Metrics::register(&mut Registry::default()));
     let collection = collections.get("written").expect("served");
-    let written = Written { collections: &collections, collection, who: WHO, rows, images };
+    let dialect = &Equalities;
+    // A column of the collection: what it held may be unknown.
+    let declared = ["lang".into()];
+    let written =
+        Written { collections: &collections, dialect, collection, who: WHO, rows, declared: &declared, images };
     let mut asked = Vec::new();
     let purged = buckets(written, &metrics, |changes| {
         asked.push(changes.to_vec());
@@ -60,7 +76,7 @@ fn sorted(buckets: impl IntoIterator<Item = BucketId>) -> Vec<BucketId> {
 
 /// Everything the policy might have meant.
 fn everything() -> Vec<BucketId> {
-    sorted(whole(CollectionId(0)).into_iter().chain([BucketId::tagged(WHO.tenant)]))
+    sorted(whole(collection(0, "written").seed()).into_iter().chain([BucketId::tagged(WHO.tenant)]))
 }
 
 fn one_update() -> (Vec<WrittenRow>, Images) {
@@ -93,14 +109,20 @@ fn the_policy_is_told_what_happened_to_each_row() {
 fn purges_become_buckets() {
     let (rows, images) = one_update();
     let other = || "other".to_owned();
-    let shared = TenantId::SHARED;
-    let row = BucketId::row(shared, CollectionId(1), &key(7, "x,y"));
+    let row = BucketId::row(collection(1, "other").seed(), &key(7, "x,y"));
     let tag = BucketId::tag(WHO.tenant, "category:1");
+    let query = |query: &str| Purge::Query { tenant: WHO.tenant, collection: other(), query: query.into() };
+    let of_query = |query: &str| {
+        let collection = collection(1, "other");
+        let read = Equalities.list(&collection, query).expect("equalities");
+        vec![touch::query(WHO.tenant, &collection, &normal::normal(&collection, &read))]
+    };
     let cases = [
+        (query("lang=eq.de&id=eq.7"), of_query("id=eq.7&lang=eq.de&id=eq.7")),
         (Purge::Row { collection: other(), key: "7,\"x,y\"".into() }, vec![row]),
         (Purge::Tag(tag), vec![tag]),
-        (Purge::Lists { collection: other() }, vec![BucketId::relation(shared, CollectionId(1))]),
-        (Purge::Collection { collection: other() }, sorted(whole(CollectionId(1)))),
+        (Purge::Lists { collection: other() }, sorted(lists(collection(1, "other").seed()))),
+        (Purge::Collection { collection: other() }, sorted(whole(collection(1, "other").seed()))),
     ];
     let answer: Vec<Purge> = cases.iter().map(|(purge, _)| purge.clone()).collect();
     for (purge, buckets) in &cases {
@@ -108,7 +130,7 @@ fn purges_become_buckets() {
         assert_eq!((purged, fallbacks), (buckets.clone(), NOTHING), "{purge:?}");
     }
     let (purged, _, _) = run(&rows, &images, |_| Ok::<_, Infallible>(answer.iter().chain(&answer).cloned().collect()));
-    assert_eq!(purged.len(), 4, "each once: {purged:?}");
+    assert_eq!(purged.len(), 6, "each once: {purged:?}");
 }
 
 #[test]
@@ -186,4 +208,70 @@ fn a_write_that_changed_nothing_is_not_asked_about() {
         let (purged, asked, _) = run(&[], &images, |_| Err("never asked"));
         assert_eq!((purged.len(), asked.len()), (0, 0));
     }
+}
+
+#[test]
+fn soft_purges_and_refreshes_are_told_apart_and_what_is_both_is_purged() {
+    let (rows, images) = one_update();
+    let row = |id: i64| Purge::Row { collection: "other".into(), key: format!("{id},x") };
+    let bucket = |id: i64| BucketId::row(collection(1, "other").seed(), &key(id, "x"));
+    let lists = || Purge::Lists { collection: "other".into() };
+    let answer: Vec<Invalidation> = [
+        (Urgency::SoftPurge, row(1)),
+        (Urgency::SoftPurge, row(2)),
+        (Urgency::Purge, row(2)),
+        (Urgency::Refresh, row(3)),
+        (Urgency::Refresh, row(3)),
+        (Urgency::Refresh, lists()),
+        (Urgency::SoftPurge, row(1)),
+    ]
+    .map(|(urgency, purge)| Invalidation { urgency, purge })
+    .into();
+    let (purges, _, fallbacks) = run_all(&rows, &images, |_| Ok::<_, Infallible>(answer.clone()));
+    let [relation, columns] = touch::lists(collection(1, "other").seed());
+    assert_eq!(purges.hard, sorted([bucket(2), bucket(3), relation, columns]));
+    assert_eq!((purges.soft, fallbacks), (vec![bucket(1)], NOTHING));
+    let again: Vec<_> = purges.refresh.iter().map(|again| (&*again.collection.name, again.key.clone())).collect();
+    assert_eq!(again, [("other", key(3, "x"))], "each once, and no lists");
+}
+
+#[test]
+fn a_policy_refreshes_no_more_rows_than_are_worth_it() {
+    let (rows, images) = one_update();
+    let refresh = |id| Invalidation {
+        urgency: Urgency::Refresh,
+        purge: Purge::Row { collection: "other".into(), key: format!("{id},x") },
+    };
+    let (purges, ..) = run_all(&rows, &images, |_| Ok::<_, Infallible>((0..400).map(refresh).collect()));
+    assert_eq!((purges.hard.len(), purges.refresh.len()), (400, MAX_REFRESHES), "all of them are purged");
+}
+
+#[test]
+fn a_policy_is_told_of_its_own_columns_and_not_of_what_is_tracked_besides() {
+    let collections = served();
+    let collection = collections.get("written").expect("served");
+    let rows = [row(1, RowChange::Updated), row(2, RowChange::Updated)];
+    let two = |text: &str| vec![Some(text.to_owned()), Some("tracked".to_owned())];
+    let images = Images::Each(vec![
+        Image { before: Before::Values(two("old")), after: two("new") },
+        Image { before: Before::Unknown, after: two("new") },
+    ]);
+    let told = |column: &str| {
+        let declared = [column.into()];
+        let written = Written {
+            collections: &collections,
+            dialect: &Equalities,
+            collection,
+            who: WHO,
+            rows: &rows,
+            declared: &declared,
+            images: &images,
+        };
+        changes(written)
+    };
+    let (known, unread) = told("lang");
+    assert_eq!((known.len(), unread), (1, Some(1)));
+    assert_eq!((&known[0].old, &known[0].new), (&values("old"), &values("new")));
+    let (known, unread) = told("nowhere");
+    assert_eq!((known.len(), unread, &known[1].old), (2, None, &vec![None]), "of what is not there nothing is unknown");
 }

@@ -16,13 +16,13 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_cache::Cache;
-use tidegate_pipeline::{Gateway, GatewayParts};
+use tidegate_pipeline::{Dialect, Gateway, GatewayParts};
 use tidegate_policy::{DirectorySource, Keeping, PlacedKey, PlacementProbe, PolicyHost, Setup};
 use tidegate_postgres::{Binaries, Cluster, Durability, Template};
 use tidegate_store::{Store, catalog::resolve};
 use tidegate_types::{
     answer::{CacheStatus, ListAnswer, RowAnswer, WriteAnswer},
-    collection::{Collection, CollectionId, Collections, Mode, Visibility},
+    collection::{Collection, CollectionId, Collections, Consistency, Mode, Visibility},
     epoch::Epochs,
     problem::Problem,
     query::{Count, ListQuery, Projection},
@@ -55,6 +55,7 @@ pub enum Tenancy {
 
 pub struct World {
     pub gateway: Gateway,
+    pub epochs: Epochs,
     registry: Registry,
     clusters: [Cluster; 1],
     _dir: TempDir,
@@ -89,16 +90,24 @@ impl World {
             registry: &mut registry,
         });
         let policies = policies.await.unwrap();
-        let cache = CacheSettings { l1_bytes: 16 << 20, buckets: 1 << 16, max_entry_bytes: 1 << 16, ttl_jitter: 0.0 };
+        let cache = CacheSettings {
+            l1_bytes: 16 << 20,
+            list_bytes: 4 << 20,
+            buckets: 1 << 16,
+            max_entry_bytes: 1 << 16,
+            ttl_jitter: 0.0,
+            l2: None,
+        };
         let gateway = Gateway::new(GatewayParts {
             collections: Arc::new(Collections::new(resolved.into_iter().map(Arc::new).collect())),
-            cache: Cache::new(&cache, 2, epochs, &mut registry),
+            cache: Cache::new(&cache, 2, epochs.clone(), &mut registry),
             metrics: Gateway::metrics(&mut registry),
             topology,
             store,
             policies,
+            dialect: Arc::new(NoRows),
         });
-        Self { gateway, registry, clusters: [cluster], _dir: dir }
+        Self { gateway, epochs, registry, clusters: [cluster], _dir: dir }
     }
 
     pub fn collection(&self, name: &str) -> Arc<Collection> {
@@ -144,6 +153,8 @@ impl World {
             projection: Projection::Whole,
             count: Count::None,
             cardinality: Cardinality::Many,
+            wait: Duration::ZERO,
+            idempotency: None,
         };
         self.gateway.write(&Facts::of(&parts), write).await
     }
@@ -198,7 +209,7 @@ fn pools() -> PoolsSettings {
         wait_timeout: Duration::from_secs(5),
         statement_timeout: Duration::from_secs(20),
     };
-    PoolsSettings { point: pool, scan: pool, write: pool }
+    PoolsSettings { point: pool, scan: pool, write: pool, batch: pool }
 }
 
 fn served(table: &str) -> CollectionSettings {
@@ -210,8 +221,12 @@ fn served(table: &str) -> CollectionSettings {
         mode: Mode::CacheAside,
         ttl: Duration::from_secs(60),
         negative_ttl: Duration::from_secs(60),
+        consistency: Consistency::Strict,
         visibility: Visibility::Private,
+        cdn_ttl: None,
         max_rows: 1000,
+        list_bytes: None,
+        track: Vec::new(),
     }
 }
 
@@ -251,7 +266,8 @@ fn tenants(tenancy: Tenancy, topology: &Topology) -> Tenants {
     Tenants::resolve(&TenantsSettings { classes: vec!["free".into()], known }, topology).unwrap()
 }
 
-/// Knows no rows and has no directories.
+/// Knows no rows and has no directories; reads every query string as the whole collection.
+#[derive(Debug)]
 struct NoRows;
 
 impl PlacementProbe for NoRows {
@@ -260,6 +276,12 @@ impl PlacementProbe for NoRows {
     }
 
     fn moved(&self, _: &[CollectionId]) {}
+}
+
+impl Dialect for NoRows {
+    fn list(&self, _: &Collection, _: &str) -> Result<ListQuery, String> {
+        Ok(ListQuery::default())
+    }
 }
 
 impl DirectorySource for NoRows {

@@ -2,7 +2,8 @@
 
 use std::{io, path::Path, sync::Arc};
 
-use tidegate_types::settings::{HookSettings, Moves};
+use bytes::Bytes;
+use tidegate_types::settings::{HookSettings, Moves, PolicySettings};
 
 use super::{
     Control,
@@ -10,12 +11,10 @@ use super::{
 };
 use crate::{
     error::{Refusal, RefusalReason},
-    guard::{self, Placement},
     hook::Hook,
     loader::{self, Environment},
-    set::PolicySet,
-    signature::{Signed, TrustedKeys},
-    vault::VersionRecord,
+    signature::{self, Signed, TrustedKeys},
+    vault::{VersionRecord, digest_of},
 };
 
 /// Bytes of a plugin's file. The largest of the known toolchains makes 18 MB.
@@ -31,7 +30,7 @@ pub struct Arrival {
     /// Where it comes from, for messages.
     pub origin: String,
     /// Its bytes.
-    pub wasm: Arc<[u8]>,
+    pub wasm: Bytes,
     /// The configuration it came with.
     pub config: Option<serde_json::Value>,
     /// Its signature.
@@ -42,7 +41,7 @@ pub struct Arrival {
 
 impl Arrival {
     fn refusal(&self, reason: RefusalReason, detail: impl Into<String>) -> Refusal {
-        Refusal { origin: self.origin.clone(), digest: loader::digest(&self.wasm), reason, detail: detail.into() }
+        Refusal { origin: self.origin.clone(), digest: digest_of(&self.wasm), reason, detail: detail.into() }
     }
 }
 
@@ -57,18 +56,36 @@ impl Control {
         )
     }
 
-    /// Checks that a version's routes keep existing keys where they are.
-    pub async fn placed(&self, loaded: &Loaded, set: Arc<PolicySet>) -> Placement {
-        let Some(version) = loaded.version(Hook::Route).cloned() else { return Placement::Kept { checked: 0 } };
-        let keys = self.probe.sample().await;
-        let recent = self.recent.keys();
-        let check = move || guard::replay(&keys, &recent, &set, &version);
-        match tokio::task::spawn_blocking(check).await {
-            Ok(placement) => placement,
-            Err(error) => {
-                Placement::Moved { detail: format!("the check did not finish: {error}"), collections: Vec::new() }
+    /// A version that was loaded before, made anew with these settings.
+    ///
+    /// # Errors
+    /// Its bytes are gone, or it cannot be used with them.
+    pub async fn restore(
+        &self,
+        settings: &PolicySettings,
+        name: &Arc<str>,
+        hooks: &[(Hook, HookSettings)],
+        record: &VersionRecord,
+        environment: &Arc<Environment>,
+    ) -> Result<Loaded, Refusal> {
+        let origin = format!("version {} of {name}", record.version);
+        let wasm = match self.bytes(settings, name, &record.digest).await {
+            Ok(wasm) => wasm,
+            Err(detail) => {
+                let (digest, reason) = (record.digest.clone(), RefusalReason::Unreadable);
+                return Err(Refusal { origin, digest, reason, detail });
             }
-        }
+        };
+        let arrival = Arrival {
+            plugin: name.clone(),
+            hooks: hooks.to_vec(),
+            origin,
+            wasm,
+            config: record.config.clone(),
+            signature: record.signature.clone(),
+            at_least: None,
+        };
+        self.load(arrival, environment.clone()).await
     }
 }
 
@@ -122,6 +139,34 @@ pub fn older(version: &str, than: &str) -> bool {
     match (semver::Version::parse(version), semver::Version::parse(than)) {
         (Ok(version), Ok(than)) => version < than,
         _ => false,
+    }
+}
+
+/// A plugin's file as it is now.
+pub struct InFolder {
+    /// Its bytes.
+    pub wasm: Bytes,
+    /// SHA-256 of them.
+    pub digest: String,
+    /// The signature beside it, or why that cannot be read.
+    pub signature: Result<Option<String>, String>,
+}
+
+impl InFolder {
+    /// Reads the file and its signature, away from the request threads.
+    ///
+    /// # Errors
+    /// Why the file cannot be read.
+    pub async fn read(file: &Path) -> Result<Self, String> {
+        let file = file.to_owned();
+        let read = move || {
+            let wasm = Bytes::from(read(&file)?);
+            let digest = digest_of(&wasm);
+            Ok(Self { wasm, digest, signature: signature::read_beside(&file).map_err(|error| error.to_string()) })
+        };
+        tokio::task::spawn_blocking(read)
+            .await
+            .unwrap_or_else(|error| Err(format!("reading it did not finish: {error}")))
     }
 }
 

@@ -105,6 +105,20 @@ impl Plugin {
     }
 }
 
+impl Candidate {
+    /// One that answers nothing yet.
+    pub fn at_rest(loaded: Loaded) -> Self {
+        Self { loaded, stage: Stage::Staged, shadows: Vec::new(), marks: Vec::new() }
+    }
+
+    /// Puts it to rest: it stays, and answers nothing.
+    pub fn rest(&mut self) {
+        self.stage = Stage::Staged;
+        self.shadows.clear();
+        self.marks.clear();
+    }
+}
+
 impl Loaded {
     /// Its version of a hook.
     pub fn version(&self, hook: Hook) -> Option<&Arc<Version>> {

@@ -2,21 +2,20 @@
 
 use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
-use tidegate_types::settings::Moves;
+use tidegate_types::{
+    collection::CollectionId,
+    settings::{Moves, PolicySettings},
+};
 
 use super::{
     Control,
-    arrive::{Arrival, moves, read},
-    book::{Loaded, file_of},
+    arrive::{Arrival, InFolder, moves},
+    book::{Loaded, configured, file_of},
     start,
 };
 use crate::{
     error::{Refusal, RefusalReason},
-    guard::Placement,
-    hook::Hook,
-    loader,
     metrics::LoadOutcome,
-    signature,
 };
 
 /// What a look at a file led to.
@@ -54,12 +53,22 @@ impl Stamp {
 /// The files as last looked at, by plugin.
 pub type Seen = HashMap<Arc<str>, Option<Stamp>>;
 
+/// The stamps of the files that are configured, as they are now.
+pub fn stamps_of(settings: &PolicySettings) -> Seen {
+    let stamp = |name: &Arc<str>| file_of(settings, name).and_then(|file| Stamp::of(&file).ok());
+    configured(settings)
+        .into_keys()
+        .map(|name| {
+            let stamp = stamp(&name);
+            (name, stamp)
+        })
+        .collect()
+}
+
 impl Control {
     /// The stamps of the files as they are now.
     pub fn stamps(&self) -> Seen {
-        let settings = self.settings.load();
-        let stamp = |name: &Arc<str>| file_of(&settings, name).and_then(|file| Stamp::of(&file).ok());
-        self.book.lock().plugins.keys().map(|name| (name.clone(), stamp(name))).collect()
+        stamps_of(&self.settings.load())
     }
 
     /// Looks at every plugin's file, and takes new contents into use where they may be. Says the last
@@ -89,12 +98,11 @@ impl Control {
         let _turn = self.turn.lock().await;
         let origin = start::origin(&self.settings.load(), name);
         let refusal = |reason, detail: String| Refusal { origin: origin.clone(), digest: "-".into(), reason, detail };
-        let wasm = if stamp.is_none() { Err("it is gone".to_owned()) } else { read(file) };
-        let wasm = match wasm {
-            Ok(wasm) => wasm,
-            Err(detail) => return self.refused(name, &refusal(RefusalReason::Unreadable, detail)),
+        let read = if stamp.is_none() { Err("it is gone".to_owned()) } else { InFolder::read(file).await };
+        let InFolder { wasm, digest, signature } = match read {
+            Ok(read) => read,
+            Err(detail) => return self.refused(name, &refusal(RefusalReason::Unreadable, detail)).await,
         };
-        let digest = loader::digest(&wasm);
         let known = {
             let mut book = self.book.lock();
             let Some(plugin) = book.plugins.get_mut(name) else { return Reload::Unchanged };
@@ -106,71 +114,57 @@ impl Control {
             }
         };
         let Some(hooks) = known else { return Reload::Unchanged };
-        let signature = match signature::read_beside(file) {
+        let signature = match signature {
             Ok(signature) => signature,
-            Err(error) => return self.refused(name, &refusal(RefusalReason::Signature, error.to_string())),
+            Err(error) => return self.refused(name, &refusal(RefusalReason::Signature, error)).await,
         };
-        let wasm: Arc<[u8]> = wasm.into();
+        let allowed = moves(&hooks);
         let arrival = Arrival {
             plugin: name.clone(),
-            hooks: hooks.clone(),
+            hooks,
             origin: origin.clone(),
             wasm: wasm.clone(),
             config: None,
             signature,
             at_least: self.newest_signed(name),
         };
-        match self.proven(arrival, moves(&hooks)).await {
-            Ok(loaded) => {
-                self.keep_quietly(&wasm);
-                self.seen(name, digest, &loaded);
-                self.take(name, loaded)
+        match self.proven(arrival, allowed).await {
+            Ok((loaded, moved)) => {
+                self.keep_quietly(wasm).await;
+                self.seen(name, digest, &loaded.record);
+                self.take(name, loaded, &moved).await
             }
             Err(refusal) => {
                 self.state.lock().plugins.entry(name.to_string()).or_default().seen_file = Some(digest);
-                self.refused(name, &refusal)
+                self.refused(name, &refusal).await
             }
         }
     }
 
-    /// Loads a version and checks that it keeps keys in place.
-    async fn proven(&self, arrival: Arrival, moves: Moves) -> Result<Loaded, Refusal> {
-        let loaded = self.load(arrival.clone(), self.environment.load_full()).await?;
-        if moves == Moves::Allowed {
-            return Ok(loaded);
-        }
-        match self.placed(&loaded, self.current.load_full()).await {
-            Placement::Kept { checked } => {
-                if checked == 0 && loaded.version(Hook::Route).is_some() {
-                    tracing::warn!("no existing keys to check: whether the new policy version moves rows is unknown");
-                }
-                Ok(loaded)
-            }
-            Placement::Moved { detail, .. } => Err(Refusal {
-                origin: arrival.origin,
-                digest: loaded.record.digest.clone(),
-                reason: RefusalReason::Placement,
-                detail,
-            }),
-        }
+    /// Loads a version and checks that it keeps keys in place, or says whose it moves.
+    async fn proven(&self, arrival: Arrival, moves: Moves) -> Result<(Loaded, Vec<CollectionId>), Refusal> {
+        let origin = arrival.origin.clone();
+        let loaded = self.load(arrival, self.environment.load_full()).await?;
+        let keys = self.keys(&loaded).await;
+        let moved = self.keeps_rows(&loaded, &origin, moves, &keys).await?;
+        Ok((loaded, moved))
     }
 
-    fn take(&self, name: &str, loaded: Loaded) -> Reload {
-        let mut book = self.book.lock();
-        self.activate(&mut book, name, loaded);
-        self.metrics.loaded(LoadOutcome::Active);
-        if let Err(error) = self.save(&book) {
+    async fn take(&self, name: &str, loaded: Loaded, moved: &[CollectionId]) -> Reload {
+        let (number, state) = {
+            let mut book = self.book.lock();
+            self.activate(&mut book, name, loaded, moved);
+            self.metrics.loaded(LoadOutcome::Active);
+            (book.number, self.noted(&book))
+        };
+        if let Err(error) = self.save(state).await {
             tracing::error!(%error, "what is in use is not on disk: after a restart it may be another version");
         }
-        Reload::Activated(book.number)
+        Reload::Activated(number)
     }
 
-    fn refused(&self, name: &str, refusal: &Refusal) -> Reload {
-        let mut book = self.book.lock();
-        self.note_refusal(&mut book, name, refusal, "the policy folder");
-        if let Err(error) = self.save(&book) {
-            tracing::error!(%error, "the refusal is not on disk");
-        }
+    async fn refused(&self, name: &str, refusal: &Refusal) -> Reload {
+        self.note_and_save(name, refusal, "the policy folder").await;
         Reload::Refused(refusal.reason)
     }
 }

@@ -2,20 +2,25 @@
 //!
 //! # Layout
 //! - `book`: what there is of each plugin, and making a [`crate::set::PolicySet`] of it
-//! - `arrive`: from bytes or a file to a version that may be used
-//! - `start`: what is used first
+//! - `arrive`: from bytes or a file to a version that may be used; `placement`: whether it finds existing rows
+//! - `start`: what is used first; `reconfigure`: what is used with another configuration
 //! - `orders`: stage, shadow, canary, promote, rollback; [`refused`]: why not
 //! - `follow`: files replaced; `renew`: directories changed; `supervise`: versions that misbehave
+//! - `disk`: what is kept of all that
 //! - [`report`]: what operators see
 //!
 //! # Turns
 //! Everything that changes the book takes `Control::turn` first, also while it compiles for seconds; the
-//! book itself is locked only to be read or written, so that reports never wait.
+//! book itself is locked only to be read or written, so that reports never wait. Whoever needs the stamps of
+//! the files too takes them before the turn.
 
 pub(crate) mod arrive;
 pub(crate) mod book;
+mod disk;
 pub(crate) mod follow;
 pub(crate) mod orders;
+mod placement;
+mod reconfigure;
 pub mod refused;
 pub(crate) mod renew;
 pub mod report;
@@ -37,7 +42,7 @@ use crate::{
     recorder::Recorders,
     set::PolicySet,
     signature::TrustedKeys,
-    vault::{State, Vault},
+    vault::{State, Vault, VaultReader},
 };
 
 use book::Book;
@@ -69,7 +74,9 @@ pub(crate) struct Control {
     pub loader: Arc<Loader>,
     /// `None` where nothing can be kept.
     pub vault: Option<Arc<Vault>>,
-    /// As it was last saved.
+    /// Reads what was kept; `None` where nothing is looked for.
+    pub kept: Option<VaultReader>,
+    /// What is to be saved, or was.
     pub state: Mutex<State>,
     pub probe: Arc<dyn PlacementProbe>,
     pub directories: Arc<dyn DirectorySource>,

@@ -6,21 +6,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidegate_types::{route::RouteSource, settings::Moves};
+use tidegate_types::{collection::CollectionId, route::RouteSource, settings::Moves};
 
 use super::{
     Control,
-    arrive::{Arrival, MAX_FILE_BYTES, moves, older},
+    arrive::{Arrival, MAX_FILE_BYTES, moves},
     book::{Book, Candidate, Loaded, Plugin},
     refused::{ControlError, ControlErrorKind},
     report::PluginReport,
 };
 use crate::{
-    error::{Refusal, RefusalReason},
-    guard::Placement,
+    error::Refusal,
     metrics::LoadOutcome,
     shadow::Shadow,
-    vault::{Action, CandidateRecord, Event, PluginRecord, Stage, rfc3339},
+    vault::{Action, Event, Stage, rfc3339},
 };
 
 /// A version brought by an operator.
@@ -52,7 +51,7 @@ pub struct Order {
     pub actor: String,
     /// Why.
     pub reason: Option<String>,
-    /// Whether keys may be looked for elsewhere from now on. Needs a reason.
+    /// Whether keys may be looked for elsewhere from now on. Of a promotion only, and needs a reason.
     pub moves: Moves,
 }
 
@@ -75,7 +74,7 @@ impl Control {
                 plugin: name.clone(),
                 hooks: known.hooks.clone(),
                 origin: format!("the upload for {plugin}"),
-                wasm: Arc::from(&*upload.wasm),
+                wasm: upload.wasm,
                 config: upload.config,
                 signature: upload.signature,
                 at_least: newest.filter(|_| upload.age == Age::NotOlder),
@@ -84,18 +83,19 @@ impl Control {
         let wasm = arrival.wasm.clone();
         let loaded = match self.load(arrival, self.environment.load_full()).await {
             Ok(loaded) => loaded,
-            Err(refusal) => return Err(self.refuse(plugin, refusal, order)),
+            Err(refusal) => return Err(self.refuse(plugin, refusal, order).await),
         };
         self.keep(wasm).await?;
-        let mut book = self.book.lock();
-        self.note(plugin, Action::Stage, &loaded, order, "staged");
-        let Some(known) = book.plugins.get_mut(plugin) else { return Err(ControlError::unknown(plugin, &book)) };
-        known.candidate = Some(Candidate { loaded, stage: Stage::Staged, shadows: Vec::new(), marks: Vec::new() });
-        known.refused = None;
-        // A candidate that was at work before is not any more.
-        self.publish(&mut book);
-        self.save(&book)?;
-        self.report(&book, plugin).ok_or_else(|| ControlError::unknown(plugin, &book))
+        self.change(plugin, |book| {
+            let Some(known) = book.plugins.get_mut(plugin) else { return Err(ControlError::unknown(plugin, book)) };
+            self.note(plugin, Action::Stage, &loaded, order, "staged");
+            known.candidate = Some(Candidate::at_rest(loaded));
+            known.refused = None;
+            // A candidate that was at work before is not any more.
+            self.publish(book);
+            Ok(())
+        })
+        .await
     }
 
     /// Asks the candidate what the version in use is asked, off the response path.
@@ -113,82 +113,90 @@ impl Control {
             candidate.stage = Stage::Shadow;
             Ok(())
         })
+        .await
     }
 
-    /// Lets the candidate answer for a share of the tenants.
+    /// Lets the candidate answer for a share of the tenants. Never with moves, whatever is allowed: rows
+    /// that one tenant shares with another would be looked for in two places.
     pub async fn canary(&self, plugin: &str, percent: u8, order: &Order) -> Done {
         let _turn = self.turn.lock().await;
+        let invalid = |message: String, hint| Err(ControlError::new(ControlErrorKind::Invalid, message, hint));
         if !(1..=99).contains(&percent) {
-            let message = format!("a canary's share is 1 to 99 percent, not {percent}");
-            return Err(ControlError::new(ControlErrorKind::Invalid, message, "For everybody, promote it."));
+            return invalid(
+                format!("a canary's share is 1 to 99 percent, not {percent}"),
+                "For everybody, promote it.",
+            );
         }
-        self.guarded(plugin, order).await?;
-        self.advance(
-            plugin,
-            Action::Canary,
-            order,
-            &format!("answers for {percent} % of the tenants"),
-            |known, candidate| {
-                candidate.marks = candidate.loaded.marks().into_iter().zip(known.marks()).collect();
-                candidate.shadows.clear();
-                candidate.stage = Stage::Canary { percent };
-                Ok(())
-            },
-        )
+        if order.moves == Moves::Allowed {
+            let hint = "Watch it in shadow, then promote it with allow_moves.";
+            return invalid("a canary may not move rows: some tenants would see them, others not".into(), hint);
+        }
+        self.guarded(plugin, |_| Moves::Refused, order).await?;
+        let outcome = format!("answers for {percent} % of the tenants");
+        self.advance(plugin, Action::Canary, order, &outcome, |known, candidate| {
+            candidate.marks = candidate.loaded.marks().into_iter().zip(known.marks()).collect();
+            candidate.shadows.clear();
+            candidate.stage = Stage::Canary { percent };
+            Ok(())
+        })
+        .await
     }
 
     /// Takes the candidate into use.
     pub async fn promote(&self, plugin: &str, order: &Order) -> Done {
         let _turn = self.turn.lock().await;
-        let moved = self.guarded(plugin, order).await?;
-        let report = {
-            let mut book = self.book.lock();
-            let Some(known) = book.plugins.get_mut(plugin) else { return Err(ControlError::unknown(plugin, &book)) };
-            let Some(candidate) = known.candidate.take() else { return Err(ControlError::nothing_staged(plugin)) };
-            self.note(plugin, Action::Promote, &candidate.loaded, order, "in use");
-            self.activate(&mut book, plugin, candidate.loaded);
-            self.metrics.loaded(LoadOutcome::Active);
-            self.save(&book)?;
-            self.report(&book, plugin).ok_or_else(|| ControlError::unknown(plugin, &book))
-        };
-        if !moved.is_empty() {
-            // After the swap: nothing the version before routed is served from now on.
-            self.probe.moved(&moved);
+        if order.moves == Moves::Allowed && order.reason.is_none() {
+            let hint = "Say in `reason` who moved the rows, and how.";
+            return Err(ControlError::new(ControlErrorKind::Invalid, "allow_moves needs a reason", hint));
         }
-        report
+        let allowed = |plugin: &Plugin| if order.moves == Moves::Allowed { order.moves } else { moves(&plugin.hooks) };
+        let moved = self.guarded(plugin, allowed, order).await?;
+        self.change(plugin, |book| {
+            let Some(known) = book.plugins.get_mut(plugin) else { return Err(ControlError::unknown(plugin, book)) };
+            let Some(candidate) = known.candidate.take() else { return Err(ControlError::nothing_staged(plugin)) };
+            let outcome = if moved.is_empty() { "in use" } else { "in use, and rows are looked for elsewhere" };
+            self.note(plugin, Action::Promote, &candidate.loaded, order, outcome);
+            self.activate(book, plugin, candidate.loaded, &moved);
+            self.metrics.loaded(LoadOutcome::Active);
+            Ok(())
+        })
+        .await
     }
 
     /// Takes back the candidate if it is at work, else goes back to the version before.
     pub async fn rollback(&self, plugin: &str, order: &Order) -> Done {
         let _turn = self.turn.lock().await;
-        let mut book = self.book.lock();
-        let Some(known) = book.plugins.get_mut(plugin) else { return Err(ControlError::unknown(plugin, &book)) };
-        match (&mut known.candidate, &known.previous) {
-            (Some(candidate), _) if candidate.stage != Stage::Staged => {
-                candidate.stage = Stage::Staged;
-                candidate.shadows.clear();
-                candidate.marks.clear();
-                self.note(plugin, Action::Rollback, &candidate.loaded, order, "the candidate is at rest again");
-                self.publish(&mut book);
+        self.change(plugin, |book| {
+            let Some(known) = book.plugins.get_mut(plugin) else { return Err(ControlError::unknown(plugin, book)) };
+            match (&mut known.candidate, &known.previous) {
+                (Some(candidate), _) if candidate.stage != Stage::Staged => {
+                    candidate.rest();
+                    self.note(plugin, Action::Rollback, &candidate.loaded, order, "the candidate is at rest again");
+                    self.publish(book);
+                    Ok(())
+                }
+                (_, Some(previous)) => {
+                    let previous = previous.clone();
+                    self.note(plugin, Action::Rollback, &previous, order, "in use again");
+                    // It was the one in use, and what came after it moved no rows.
+                    self.activate(book, plugin, previous, &[]);
+                    Ok(())
+                }
+                (_, None) => {
+                    let hint = "Stage the version you want and promote it; where it looks for rows elsewhere, move \
+                                them back first and promote it with allow_moves.";
+                    let message = format!("{plugin} has no version before the one in use to go back to");
+                    Err(ControlError::new(ControlErrorKind::NothingBefore, message, hint))
+                }
             }
-            (_, Some(previous)) => {
-                let previous = previous.clone();
-                self.note(plugin, Action::Rollback, &previous, order, "in use again");
-                self.activate(&mut book, plugin, previous);
-            }
-            (_, None) => {
-                let hint = "Stage the version you want and promote it.";
-                let message = format!("{plugin} has no version before the one in use");
-                return Err(ControlError::new(ControlErrorKind::NothingBefore, message, hint));
-            }
-        }
-        self.save(&book)?;
-        self.report(&book, plugin).ok_or_else(|| ControlError::unknown(plugin, &book))
+        })
+        .await
     }
 
-    /// Puts a version into use. The one before stays warm. A candidate goes back to rest: it was compared
-    /// with another version.
-    pub fn activate(&self, book: &mut Book, plugin: &str, loaded: Loaded) {
+    /// Puts a version into use. The one before stays warm, unless rows of `moved` are looked for elsewhere
+    /// from now on: going back to it would split them. A candidate goes back to rest: it was compared with
+    /// another version.
+    pub fn activate(&self, book: &mut Book, plugin: &str, loaded: Loaded, moved: &[CollectionId]) {
         let since = book.number + 1;
         if let Some(known) = book.plugins.get_mut(plugin) {
             log_active(known, &loaded, since);
@@ -197,21 +205,42 @@ impl Control {
                 version.stats.memo_hits_before.store(hits, Ordering::Relaxed);
             }
             let previous = std::mem::replace(&mut known.active, loaded);
-            known.watched = Some(known.active.marks());
-            known.previous = Some(previous);
+            known.previous = moved.is_empty().then_some(previous);
+            known.watched = known.previous.as_ref().map(|_| known.active.marks());
             known.since = since;
             known.refused = None;
             if let Some(candidate) = &mut known.candidate {
-                candidate.stage = Stage::Staged;
-                candidate.shadows.clear();
-                candidate.marks.clear();
+                candidate.rest();
             }
         }
         self.publish(book);
+        self.void(moved);
+    }
+
+    /// Voids what is cached of collections whose rows are looked for elsewhere. After the swap: nothing
+    /// that the version before routed is served from now on.
+    pub fn void(&self, moved: &[CollectionId]) {
+        if !moved.is_empty() {
+            self.probe.moved(moved);
+        }
+    }
+
+    /// Changes the book, and writes down what it says then.
+    async fn change(&self, plugin: &str, change: impl FnOnce(&mut Book) -> Result<(), ControlError>) -> Done {
+        let (report, state) = {
+            let mut book = self.book.lock();
+            change(&mut book)?;
+            (self.report(&book, plugin).ok_or_else(|| ControlError::unknown(plugin, &book)), self.noted(&book))
+        };
+        self.save(state).await.map_err(|error| {
+            let message = format!("it is done, but will not last through a restart: {}", error.message);
+            ControlError { message, ..error }
+        })?;
+        report
     }
 
     /// Changes the candidate's stage.
-    fn advance(
+    async fn advance(
         &self,
         plugin: &str,
         action: Action,
@@ -219,72 +248,58 @@ impl Control {
         outcome: &str,
         change: impl FnOnce(&Loaded, &mut Candidate) -> Result<(), ControlError>,
     ) -> Done {
-        let mut book = self.book.lock();
-        let Some(known) = book.plugins.get_mut(plugin) else { return Err(ControlError::unknown(plugin, &book)) };
-        let Plugin { active, candidate, .. } = known;
-        let Some(candidate) = candidate else { return Err(ControlError::nothing_staged(plugin)) };
-        change(active, candidate)?;
-        self.note(plugin, action, &candidate.loaded, order, outcome);
-        self.publish(&mut book);
-        self.save(&book)?;
-        self.report(&book, plugin).ok_or_else(|| ControlError::unknown(plugin, &book))
+        self.change(plugin, |book| {
+            let Some(known) = book.plugins.get_mut(plugin) else { return Err(ControlError::unknown(plugin, book)) };
+            let Plugin { active, candidate, .. } = known;
+            let Some(candidate) = candidate else { return Err(ControlError::nothing_staged(plugin)) };
+            change(active, candidate)?;
+            self.note(plugin, action, &candidate.loaded, order, outcome);
+            self.publish(book);
+            Ok(())
+        })
+        .await
     }
 
     /// Refuses a candidate that would look for existing keys elsewhere; with moves allowed, says whose.
     async fn guarded(
         &self,
         plugin: &str,
+        moves: impl FnOnce(&Plugin) -> Moves,
         order: &Order,
-    ) -> Result<Vec<tidegate_types::collection::CollectionId>, ControlError> {
-        let (loaded, hooks) = {
+    ) -> Result<Vec<CollectionId>, ControlError> {
+        let (loaded, moves) = {
             let book = self.book.lock();
             let known = book.plugins.get(plugin).ok_or_else(|| ControlError::unknown(plugin, &book))?;
             let candidate = known.candidate.as_ref().ok_or_else(|| ControlError::nothing_staged(plugin))?;
-            (candidate.loaded.clone(), known.hooks.clone())
+            (candidate.loaded.clone(), moves(known))
         };
-        if order.moves == Moves::Allowed && order.reason.is_none() {
-            let message = "allow_moves needs a reason";
-            return Err(ControlError::new(
-                ControlErrorKind::Invalid,
-                message,
-                "Say in `reason` who moved the rows, and how.",
-            ));
-        }
-        match self.placed(&loaded, self.current.load_full()).await {
-            Placement::Kept { checked: 0 } if loaded.version(crate::hook::Hook::Route).is_some() => {
-                tracing::warn!(plugin, "no existing keys to check: whether the new version moves rows is unknown");
-                Ok(Vec::new())
-            }
-            Placement::Kept { .. } => Ok(Vec::new()),
-            Placement::Moved { detail, collections } => {
-                if order.moves == Moves::Allowed || moves(&hooks) == Moves::Allowed {
-                    let (actor, reason) = (order.actor.as_str(), order.reason.as_deref().unwrap_or(""));
-                    tracing::warn!(target: "audit", plugin, actor, reason, detail, "rows are looked for elsewhere from now on");
-                    return Ok(collections);
-                }
-                let refusal = Refusal {
-                    origin: format!("the candidate of {plugin}"),
-                    digest: loaded.record.digest.clone(),
-                    reason: RefusalReason::Placement,
-                    detail,
-                };
-                Err(self.refuse(plugin, refusal, order))
-            }
+        let keys = self.keys(&loaded).await;
+        match self.keeps_rows(&loaded, &format!("the candidate of {plugin}"), moves, &keys).await {
+            Ok(moved) => Ok(moved),
+            Err(refusal) => Err(self.refuse(plugin, refusal, order).await),
         }
     }
 
     /// Notes a refusal.
-    fn refuse(&self, plugin: &str, refusal: Refusal, order: &Order) -> ControlError {
-        let mut book = self.book.lock();
-        self.note_refusal(&mut book, plugin, &refusal, &order.actor);
-        if let Err(error) = self.save(&book) {
-            tracing::error!(%error, "the refusal is not on disk");
-        }
+    async fn refuse(&self, plugin: &str, refusal: Refusal, order: &Order) -> ControlError {
+        self.note_and_save(plugin, &refusal, &order.actor).await;
         refusal.into()
     }
 
+    /// Notes a refusal, on disk as well.
+    pub async fn note_and_save(&self, plugin: &str, refusal: &Refusal, actor: &str) {
+        let state = {
+            let mut book = self.book.lock();
+            self.note_refusal(&mut book, plugin, refusal, actor);
+            self.noted(&book)
+        };
+        if let Err(error) = self.save(state).await {
+            tracing::error!(%error, "the refusal is not on disk");
+        }
+    }
+
     /// Notes a refusal, for reports, the log and the history.
-    pub fn note_refusal(&self, book: &mut Book, plugin: &str, refusal: &Refusal, actor: &str) {
+    fn note_refusal(&self, book: &mut Book, plugin: &str, refusal: &Refusal, actor: &str) {
         tracing::error!(
             plugin,
             origin = refusal.origin,
@@ -299,15 +314,18 @@ impl Control {
             known.refused = Some((refusal.to_string(), refusal.digest.clone()));
         }
         self.metrics.loaded(LoadOutcome::Refused(refusal.reason));
-        self.history(plugin, |_| Event {
-            at: rfc3339(SystemTime::now()),
-            action: Action::Refuse,
-            digest: refusal.digest.clone(),
-            version: String::new(),
-            actor: actor.to_owned(),
-            reason: None,
-            outcome: format!("{}: {}", refusal.reason.as_str(), refusal.detail),
-        });
+        self.history(
+            plugin,
+            Event {
+                at: rfc3339(SystemTime::now()),
+                action: Action::Refuse,
+                digest: refusal.digest.clone(),
+                version: String::new(),
+                actor: actor.to_owned(),
+                reason: None,
+                outcome: format!("{}: {}", refusal.reason.as_str(), refusal.detail),
+            },
+        );
     }
 
     /// Notes what was done with a version, in the history and for the audit.
@@ -316,62 +334,22 @@ impl Control {
         let (actor, reason) = (order.actor.as_str(), order.reason.as_deref().unwrap_or(""));
         let (digest, version) = (record.digest.as_str(), record.version.as_str());
         tracing::info!(target: "audit", plugin, ?action, actor, reason, digest, version, outcome, "policy order");
-        self.history(plugin, |_| Event {
-            at: rfc3339(SystemTime::now()),
-            action,
-            digest: record.digest.clone(),
-            version: record.version.clone(),
-            actor: order.actor.clone(),
-            reason: order.reason.clone(),
-            outcome: outcome.to_owned(),
-        });
+        self.history(
+            plugin,
+            Event {
+                at: rfc3339(SystemTime::now()),
+                action,
+                digest: record.digest.clone(),
+                version: record.version.clone(),
+                actor: order.actor.clone(),
+                reason: order.reason.clone(),
+                outcome: outcome.to_owned(),
+            },
+        );
     }
 
-    fn history(&self, plugin: &str, event: impl FnOnce(&PluginRecord) -> Event) {
-        let mut state = self.state.lock();
-        let record = state.plugins.entry(plugin.to_owned()).or_default();
-        let event = event(record);
-        record.note(event);
-    }
-
-    async fn keep(&self, wasm: Arc<[u8]>) -> Result<(), ControlError> {
-        let Some(vault) = self.vault.clone() else {
-            let message = "versions sent to the admin API cannot be kept";
-            return Err(ControlError::new(
-                ControlErrorKind::Disk,
-                message,
-                "Set [policies] state to a folder the gateway can write to.",
-            ));
-        };
-        match tokio::task::spawn_blocking(move || vault.put(&wasm)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(ControlError::disk(&error)),
-            Err(error) => Err(ControlError::disk(&error)),
-        }
-    }
-
-    /// Writes down what the book says.
-    pub fn save(&self, book: &Book) -> Result<(), ControlError> {
-        let mut state = self.state.lock();
-        for (name, plugin) in &book.plugins {
-            let record = state.plugins.entry(name.to_string()).or_default();
-            record.active = Some(plugin.active.record.clone());
-            record.previous = plugin.previous.as_ref().map(|loaded| loaded.record.clone());
-            let candidate = plugin.candidate.as_ref();
-            record.candidate = candidate
-                .map(|candidate| CandidateRecord { version: candidate.loaded.record.clone(), stage: candidate.stage });
-            let version = &plugin.active.record.version;
-            let higher = record.highest_version.as_ref().is_none_or(|highest| older(highest, version));
-            if higher && semver::Version::parse(version).is_ok() {
-                record.highest_version = Some(version.clone());
-            }
-        }
-        let Some(vault) = &self.vault else { return Ok(()) };
-        vault.save(&state).map_err(|error| ControlError::disk(&error))?;
-        if let Err(error) = vault.collect(&state.digests()) {
-            tracing::warn!(%error, "versions that nothing refers to stay on disk");
-        }
-        Ok(())
+    fn history(&self, plugin: &str, event: Event) {
+        self.state.lock().plugins.entry(plugin.to_owned()).or_default().note(event);
     }
 }
 

@@ -2,22 +2,23 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tidegate_types::settings::{Grant, HookSettings, Moves};
+use tidegate_types::{
+    collection::CollectionId,
+    settings::{Grant, Moves},
+};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Control,
-    arrive::{Arrival, moves, read},
-    book::{Loaded, Plugin, file_of},
-    supervise::SUPERVISE_EVERY,
+    arrive::moves,
+    book::{Book, Candidate, Loaded, Plugin},
+    supervise::{SUPERVISE_EVERY, by_itself},
 };
 use crate::{
-    error::{Refusal, RefusalReason},
-    guard::{self, Placement},
-    hook::Hook,
+    error::Refusal,
     loader::Environment,
-    vault::Stage,
+    vault::{Action, VersionRecord},
 };
 
 impl Control {
@@ -66,115 +67,114 @@ impl Control {
         let mut directories = (*environment.directories).clone();
         directories.insert(name.to_owned(), Arc::new(copy));
         let next = Arc::new(Environment { directories: Arc::new(directories), ..(*environment).clone() });
-        match self.rebuilt(&next).await {
-            Ok(plugins) => {
-                self.environment.store(next);
-                let mut book = self.book.lock();
-                for (plugin, active, previous) in plugins {
-                    if let Some(known) = book.plugins.get_mut(&plugin) {
-                        known.active = active;
-                        known.previous = previous;
-                        known.watched = None;
-                        if let Some(candidate) = &mut known.candidate {
-                            // It was made with the copy before, and compared by it.
-                            candidate.stage = Stage::Staged;
-                            candidate.shadows.clear();
-                        }
-                    }
-                }
-                self.publish(&mut book);
-                tracing::info!(directory = name, generation = book.number, "directory renewed");
-            }
+        let rebuilt = match self.rebuilt(&next).await {
+            Ok(rebuilt) => rebuilt,
             Err(refusal) => {
                 tracing::error!(directory = name, %refusal, "the changed directory is not taken into use");
+                return;
             }
+        };
+        self.environment.store(next);
+        let state = {
+            let mut book = self.book.lock();
+            let mut moved = Vec::new();
+            for rebuilt in rebuilt {
+                moved.extend_from_slice(&rebuilt.moved);
+                self.put(&mut book, name, rebuilt);
+            }
+            self.publish(&mut book);
+            self.void(&moved);
+            tracing::info!(directory = name, generation = book.number, "directory renewed");
+            self.noted(&book)
+        };
+        if let Err(error) = self.save(state).await {
+            tracing::error!(%error, "what the changed directory led to is not on disk");
+        }
+    }
+
+    /// Puts what was made anew in place of what it was made of.
+    fn put(&self, book: &mut Book, directory: &str, rebuilt: Rebuilt) {
+        let Some(known) = book.plugins.get_mut(&rebuilt.name) else { return };
+        known.active = rebuilt.active;
+        known.previous = rebuilt.previous;
+        known.watched = None;
+        let Some(before) = known.candidate.take() else { return };
+        match rebuilt.candidate {
+            // At rest: what it was compared by was made with the copy before.
+            Some(Ok(loaded)) => known.candidate = Some(Candidate::at_rest(loaded)),
+            Some(Err(refusal)) => {
+                tracing::warn!(plugin = &*rebuilt.name, %refusal, "the candidate is dropped");
+                let order = by_itself(&format!("the directory {directory} changed"));
+                let outcome = format!("the candidate is dropped: {}: {}", refusal.reason.as_str(), refusal.detail);
+                self.note(&rebuilt.name, Action::Refuse, &before.loaded, &order, &outcome);
+            }
+            None => {}
         }
     }
 
     /// The plugins that look into directories, made anew.
-    async fn rebuilt(
-        &self,
-        environment: &Arc<Environment>,
-    ) -> Result<Vec<(Arc<str>, Loaded, Option<Loaded>)>, Refusal> {
+    async fn rebuilt(&self, environment: &Arc<Environment>) -> Result<Vec<Rebuilt>, Refusal> {
         let known: Vec<_> = {
             let book = self.book.lock();
             let looks = |plugin: &&Plugin| plugin.hooks.iter().any(|(_, hook)| hook.grants.contains(&Grant::Directory));
-            book.plugins
-                .values()
-                .filter(looks)
-                .map(|plugin| {
-                    (plugin.name.clone(), plugin.hooks.clone(), plugin.active.clone(), plugin.previous.clone())
-                })
-                .collect()
+            let records = |plugin: &Plugin| {
+                let previous = plugin.previous.as_ref().map(|loaded| loaded.record.clone());
+                let candidate = plugin.candidate.as_ref().map(|candidate| candidate.loaded.record.clone());
+                (plugin.name.clone(), plugin.hooks.clone(), plugin.active.record.clone(), previous, candidate)
+            };
+            book.plugins.values().filter(looks).map(records).collect()
         };
+        let settings = self.settings.load_full();
         let mut plugins = Vec::new();
-        for (name, hooks, active, previous) in known {
-            let active = self.again(&name, &hooks, &active, environment).await?;
-            if moves(&hooks) == Moves::Refused && environment.tenants.iter().len() == 0 {
-                self.still_in_place(&name, &active).await?;
-            }
+        for (name, hooks, active, previous, candidate) in known {
+            let again =
+                async |record: &VersionRecord| self.restore(&settings, &name, &hooks, record, environment).await;
+            let active = again(&active).await?;
+            let moved = self.moved_by_directory(&name, &active, moves(&hooks)).await?;
             let previous = match previous {
-                Some(previous) => self.again(&name, &hooks, &previous, environment).await.ok(),
+                Some(previous) => {
+                    let kept = again(&previous).await.inspect_err(|refusal| {
+                        tracing::warn!(plugin = &*name, %refusal, "there is no version to go back to");
+                    });
+                    kept.ok()
+                }
                 None => None,
             };
-            plugins.push((name, active, previous));
+            let candidate = match candidate {
+                Some(candidate) => Some(again(&candidate).await),
+                None => None,
+            };
+            plugins.push(Rebuilt { name: name.clone(), active, previous, candidate, moved });
         }
         Ok(plugins)
     }
 
-    async fn again(
+    /// Refuses a version that, with the changed directory, does not look for rows where they are, judged by
+    /// the rows alone: a directory that changed after its rows were moved is right, and where they were
+    /// looked for before does not matter. Says whose keys go elsewhere than now.
+    async fn moved_by_directory(
         &self,
-        name: &Arc<str>,
-        hooks: &[(Hook, HookSettings)],
+        name: &str,
         loaded: &Loaded,
-        environment: &Arc<Environment>,
-    ) -> Result<Loaded, Refusal> {
-        let unreadable = |detail: String| Refusal {
-            origin: name.to_string(),
-            digest: loaded.record.digest.clone(),
-            reason: RefusalReason::Unreadable,
-            detail,
-        };
-        let file = file_of(&self.settings.load(), name);
-        let kept = self.vault.as_ref().and_then(|vault| vault.get(&loaded.record.digest).ok());
-        let wasm = match (kept, file) {
-            (Some(wasm), _) => wasm,
-            (None, Some(file)) => read(&file).map_err(unreadable)?,
-            (None, None) => return Err(unreadable("its bytes are not kept anywhere".into())),
-        };
-        let arrival = Arrival {
-            plugin: name.clone(),
-            hooks: hooks.to_vec(),
-            origin: name.to_string(),
-            wasm: wasm.into(),
-            config: loaded.record.config.clone(),
-            signature: loaded.record.signature.clone(),
-            at_least: None,
-        };
-        self.load(arrival, environment.clone()).await
-    }
-
-    /// Whether rows are where a version looks for them, judged by the rows alone: a directory that changed
-    /// after its rows were moved is right, and where they were looked for before does not matter.
-    async fn still_in_place(&self, name: &str, loaded: &Loaded) -> Result<(), Refusal> {
-        let Some(version) = loaded.version(Hook::Route).cloned() else { return Ok(()) };
-        let keys = self.probe.sample().await;
-        let set = self.set_of(&self.book.lock());
-        let check = move || guard::replay(&keys, &[], &set, &version);
-        match tokio::task::spawn_blocking(check).await {
-            Ok(Placement::Kept { .. }) => Ok(()),
-            Ok(Placement::Moved { detail, .. }) => Err(Refusal {
-                origin: format!("{name} with the changed directory"),
-                digest: loaded.record.digest.clone(),
-                reason: RefusalReason::Placement,
-                detail,
-            }),
-            Err(error) => Err(Refusal {
-                origin: name.to_owned(),
-                digest: loaded.record.digest.clone(),
-                reason: RefusalReason::Placement,
-                detail: format!("the check did not finish: {error}"),
-            }),
+        moves: Moves,
+    ) -> Result<Vec<CollectionId>, Refusal> {
+        let origin = format!("{name} with the changed directory");
+        let keys = self.keys(loaded).await;
+        // With tenants, rows say nothing: whose they are is not known.
+        if moves == Moves::Refused && self.environment.load().tenants.iter().len() == 0 {
+            self.keeps_rows(loaded, &origin, Moves::Refused, &keys.of_rows()).await?;
         }
+        self.keeps_rows(loaded, &origin, Moves::Allowed, &keys).await
     }
+}
+
+/// A plugin made anew.
+struct Rebuilt {
+    name: Arc<str>,
+    active: Loaded,
+    previous: Option<Loaded>,
+    /// Or why it cannot be used any more.
+    candidate: Option<Result<Loaded, Refusal>>,
+    /// Whose keys its active version looks for elsewhere.
+    moved: Vec<CollectionId>,
 }

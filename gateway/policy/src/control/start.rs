@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
-use tidegate_types::settings::{Grant, HookSettings, PolicySettings};
+use bytes::Bytes;
+use tidegate_types::settings::{Grant, HookSettings, Moves, PolicySettings};
 
 use super::{
     Control, DirectorySource,
-    arrive::{Arrival, read},
+    arrive::{Arrival, InFolder, moves},
     book::{Book, Candidate, Loaded, Plugin, configured, file_of},
     orders::log_active,
 };
@@ -14,10 +15,9 @@ use crate::{
     bindings::Directories,
     error::{PolicyError, Refusal, RefusalReason},
     hook::Hook,
-    loader,
+    loader::Environment,
     metrics::LoadOutcome,
     shadow::Shadow,
-    signature,
     vault::{Action, Event, Stage, VersionRecord, rfc3339},
 };
 
@@ -26,36 +26,46 @@ enum Source {
     /// In the folder.
     File {
         /// They.
-        wasm: Arc<[u8]>,
+        wasm: Bytes,
         /// SHA-256 of them.
         digest: String,
         /// The signature beside them.
         signature: Option<String>,
     },
-    /// In the vault.
+    /// Where they were kept.
     Kept(VersionRecord),
+}
+
+/// A plugin with its first version, which is in use only once it is [`Control::begun`].
+pub struct First {
+    /// The plugin.
+    pub plugin: Plugin,
+    /// The digest of the folder's file, where that was taken.
+    file: Option<String>,
 }
 
 impl Control {
     /// Loads every configured plugin.
     pub async fn fill(&self, settings: &PolicySettings) -> Result<Book, PolicyError> {
+        let environment = self.environment.load_full();
         let mut book = Book::default();
         for (name, hooks) in configured(settings) {
-            let plugin = self.first(settings, name.clone(), hooks).await?;
-            book.plugins.insert(name, plugin);
+            let first = self.first(settings, name.clone(), hooks, &environment).await?;
+            book.plugins.insert(name, self.begun(first, 1));
         }
         Ok(book)
     }
 
-    /// Loads a plugin's first version, and what was on its way.
+    /// Loads a plugin's first version with these settings, and what was on its way.
     pub async fn first(
         &self,
         settings: &PolicySettings,
         name: Arc<str>,
         hooks: Vec<(Hook, HookSettings)>,
-    ) -> Result<Plugin, PolicyError> {
+        environment: &Arc<Environment>,
+    ) -> Result<First, PolicyError> {
         let record = self.state.lock().plugins.get(&*name).cloned().unwrap_or_default();
-        let file = self.file(settings, &name, &hooks)?;
+        let file = self.file(settings, &name, &hooks).await?;
         let source = match (file, record.active.clone()) {
             (Ok(Source::File { digest, .. }), Some(active)) if record.seen_file.as_ref() == Some(&digest) => {
                 Source::Kept(active)
@@ -64,8 +74,7 @@ impl Control {
             (Err(_), Some(active)) => Source::Kept(active),
             (Err(refusal), None) => return Err(self.unusable(refusal)),
         };
-        let from_file = matches!(source, Source::File { .. });
-        let (active, before) = match source {
+        let (active, before, candidate, file) = match source {
             Source::File { wasm, digest, signature } => {
                 let arrival = Arrival {
                     plugin: name.clone(),
@@ -76,66 +85,48 @@ impl Control {
                     signature,
                     at_least: self.newest_signed(&name),
                 };
-                let active = self.load(arrival, self.environment.load_full()).await.map_err(|r| self.unusable(r))?;
-                self.keep_quietly(&wasm);
-                self.seen(&name, digest, &active);
-                (active, record.active)
+                let active = self.load(arrival, environment.clone()).await.map_err(|r| self.unusable(r))?;
+                self.keep_quietly(wasm).await;
+                // Rows may have been moved along with the file: then the version before would split them.
+                let before = record.active.filter(|_| moves(&hooks) == Moves::Refused);
+                (active, before, None, Some(digest))
             }
             Source::Kept(active) => {
-                (self.restore(&name, &hooks, &active).await.map_err(|r| self.unusable(r))?, record.previous)
+                let active = self.restore(settings, &name, &hooks, &active, environment).await;
+                (active.map_err(|r| self.unusable(r))?, record.previous, record.candidate, None)
             }
         };
-        let mut plugin = Plugin {
-            name: name.clone(),
-            hooks,
-            active,
-            previous: None,
-            candidate: None,
-            refused: None,
-            since: 1,
-            watched: None,
-        };
-        plugin.previous = self.remembered(&plugin, before).await;
-        if !from_file && let Some(candidate) = record.candidate {
-            plugin.candidate = self.resumed(&plugin, candidate.version, candidate.stage).await;
+        let (previous, refused) = (None, None);
+        let mut plugin = Plugin { name, hooks, active, previous, candidate: None, refused, since: 1, watched: None };
+        plugin.previous = self.remembered(settings, &plugin, before, environment).await;
+        if let Some(candidate) = candidate {
+            plugin.candidate = self.resumed(settings, &plugin, candidate.version, candidate.stage, environment).await;
         }
-        log_active(&plugin, &plugin.active, 1);
-        self.metrics.loaded(LoadOutcome::Active);
-        Ok(plugin)
+        Ok(First { plugin, file })
     }
 
-    /// A version kept on disk.
-    async fn restore(
-        &self,
-        name: &Arc<str>,
-        hooks: &[(Hook, HookSettings)],
-        record: &VersionRecord,
-    ) -> Result<Loaded, Refusal> {
-        let origin = format!("the version of {name} that was in use");
-        let gone = |detail: String| Refusal {
-            origin: origin.clone(),
-            digest: record.digest.clone(),
-            reason: RefusalReason::Unreadable,
-            detail,
-        };
-        let vault = self.vault.as_ref().ok_or_else(|| gone("there is no folder to read it from".into()))?;
-        let wasm = vault.get(&record.digest).map_err(|error| gone(error.to_string()))?;
-        let arrival = Arrival {
-            plugin: name.clone(),
-            hooks: hooks.to_vec(),
-            origin: origin.clone(),
-            wasm: wasm.into(),
-            config: record.config.clone(),
-            signature: record.signature.clone(),
-            at_least: None,
-        };
-        self.load(arrival, self.environment.load_full()).await
+    /// Notes that a plugin's first version is in use since this generation.
+    pub fn begun(&self, first: First, since: u64) -> Plugin {
+        let First { mut plugin, file } = first;
+        plugin.since = since;
+        if let Some(digest) = file {
+            self.seen(&plugin.name, digest, &plugin.active.record);
+        }
+        log_active(&plugin, &plugin.active, since);
+        self.metrics.loaded(LoadOutcome::Active);
+        plugin
     }
 
     /// The version before, if it can still be used.
-    async fn remembered(&self, plugin: &Plugin, before: Option<VersionRecord>) -> Option<Loaded> {
+    async fn remembered(
+        &self,
+        settings: &PolicySettings,
+        plugin: &Plugin,
+        before: Option<VersionRecord>,
+        environment: &Arc<Environment>,
+    ) -> Option<Loaded> {
         let before = before.filter(|before| *before != plugin.active.record)?;
-        let restored = self.restore(&plugin.name, &plugin.hooks, &before).await;
+        let restored = self.restore(settings, &plugin.name, &plugin.hooks, &before, environment).await;
         restored
             .inspect_err(|refusal| {
                 tracing::warn!(plugin = &*plugin.name, %refusal, "there is no version to go back to");
@@ -144,15 +135,22 @@ impl Control {
     }
 
     /// The candidate, at the stage where it was.
-    async fn resumed(&self, plugin: &Plugin, record: VersionRecord, stage: Stage) -> Option<Candidate> {
-        let loaded = match self.restore(&plugin.name, &plugin.hooks, &record).await {
+    async fn resumed(
+        &self,
+        settings: &PolicySettings,
+        plugin: &Plugin,
+        record: VersionRecord,
+        stage: Stage,
+        environment: &Arc<Environment>,
+    ) -> Option<Candidate> {
+        let loaded = match self.restore(settings, &plugin.name, &plugin.hooks, &record, environment).await {
             Ok(loaded) => loaded,
             Err(refusal) => {
                 tracing::warn!(plugin = &*plugin.name, %refusal, "the candidate is dropped");
                 return None;
             }
         };
-        let tenants = self.environment.load().tenants.clone();
+        let tenants = environment.tenants.clone();
         let shadow = |(version, active): (&Arc<_>, &Arc<_>)| {
             Shadow::start(Arc::clone(version), Arc::clone(active), tenants.clone(), &self.metrics).ok().map(Arc::new)
         };
@@ -165,7 +163,7 @@ impl Control {
     }
 
     /// What the folder has of a plugin; the inner error is that it has nothing usable.
-    fn file(
+    async fn file(
         &self,
         settings: &PolicySettings,
         name: &str,
@@ -181,14 +179,10 @@ impl Control {
             reason: RefusalReason::Unreadable,
             detail,
         };
-        let wasm = match read(&path) {
-            Ok(wasm) => wasm,
-            Err(detail) => return Ok(Err(refusal(detail))),
-        };
-        match signature::read_beside(&path) {
-            Ok(signature) => Ok(Ok(Source::File { digest: loader::digest(&wasm), wasm: wasm.into(), signature })),
-            Err(error) => Ok(Err(refusal(error.to_string()))),
-        }
+        Ok(match InFolder::read(&path).await {
+            Ok(InFolder { wasm, digest, signature: Ok(signature) }) => Ok(Source::File { wasm, digest, signature }),
+            Ok(InFolder { signature: Err(detail), .. }) | Err(detail) => Err(refusal(detail)),
+        })
     }
 
     /// Where versions are signed, files must not go back either: an old signed file is still signed.
@@ -197,25 +191,16 @@ impl Control {
         newest.filter(|_| self.trusted.load().are_asked_for())
     }
 
-    /// Keeps a file's bytes, so that it can be gone back to when the file is another.
-    pub fn keep_quietly(&self, wasm: &[u8]) {
-        if let Some(vault) = &self.vault
-            && let Err(error) = vault.put(wasm)
-        {
-            tracing::warn!(%error, "this version cannot be gone back to after a restart");
-        }
-    }
-
     /// Notes that a file was taken into use.
-    pub fn seen(&self, plugin: &str, digest: String, loaded: &Loaded) {
+    pub fn seen(&self, plugin: &str, digest: String, version: &VersionRecord) {
         let mut state = self.state.lock();
         let record = state.plugins.entry(plugin.to_owned()).or_default();
         record.seen_file = Some(digest);
         record.note(Event {
             at: rfc3339(SystemTime::now()),
             action: Action::Load,
-            digest: loaded.record.digest.clone(),
-            version: loaded.record.version.clone(),
+            digest: version.digest.clone(),
+            version: version.version.clone(),
             actor: "the policy folder".into(),
             reason: None,
             outcome: "in use".into(),

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     hook::Hook,
     stats::{Mark, Window},
-    vault::{Action, Stage},
+    vault::{Action, Stage, State},
 };
 
 /// How often misbehaviour is looked for.
@@ -51,7 +51,10 @@ impl Control {
         };
         if suspicion(&self.book.lock()) {
             let _turn = self.turn.lock().await;
-            self.fall_back(&bounds);
+            let state = self.fall_back(&bounds);
+            if let Err(error) = self.save(state).await {
+                tracing::error!(%error, "the fall back is not on disk");
+            }
         } else if renew {
             let mut book = self.book.lock();
             for plugin in book.plugins.values_mut() {
@@ -63,15 +66,14 @@ impl Control {
         }
     }
 
-    fn fall_back(&self, bounds: &FallBackSettings) {
+    fn fall_back(&self, bounds: &FallBackSettings) -> State {
         let mut book = self.book.lock();
         let names: Vec<Arc<str>> = book.plugins.keys().cloned().collect();
         for name in names {
             let Some(plugin) = book.plugins.get_mut(&name) else { continue };
             if let Some(fault) = canary_fault(plugin, bounds) {
                 let Some(candidate) = &mut plugin.candidate else { continue };
-                candidate.stage = Stage::Staged;
-                candidate.marks.clear();
+                candidate.rest();
                 let loaded = candidate.loaded.clone();
                 self.note(&name, Action::FallBack, &loaded, &by_itself(&fault), "the canary is at rest again");
                 self.announce(&name, &fault, "canary");
@@ -80,7 +82,8 @@ impl Control {
                 let Some(previous) = plugin.previous.take() else { continue };
                 self.note(&name, Action::FallBack, &previous, &by_itself(&fault), "the version before is in use again");
                 self.announce(&name, &fault, "active");
-                self.activate(&mut book, &name, previous);
+                // It was the one in use, and what came after it moved no rows.
+                self.activate(&mut book, &name, previous, &[]);
                 if let Some(plugin) = book.plugins.get_mut(&name) {
                     // Not back to what just failed.
                     plugin.previous = None;
@@ -88,9 +91,7 @@ impl Control {
                 }
             }
         }
-        if let Err(error) = self.save(&book) {
-            tracing::error!(%error, "the fall back is not on disk");
-        }
+        self.noted(&book)
     }
 
     fn announce(&self, plugin: &str, fault: &str, stage: &str) {
@@ -99,7 +100,8 @@ impl Control {
     }
 }
 
-fn by_itself(fault: &str) -> Order {
+/// What the gateway orders itself.
+pub fn by_itself(fault: &str) -> Order {
     Order { actor: "the gateway".into(), reason: Some(fault.to_owned()), moves: Moves::Refused }
 }
 

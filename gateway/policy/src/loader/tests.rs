@@ -15,7 +15,8 @@ fn loader() -> Loader {
     Loader::on(engine, 16 << 20, Duration::from_millis(100), CustomCounters::default(), None)
 }
 
-fn guest(name: &str) -> Vec<u8> {
+/// The bytes of a built guest.
+pub(crate) fn guest(name: &str) -> Vec<u8> {
     let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist");
     std::fs::read(dist.join(format!("{name}.wasm"))).expect("built")
 }
@@ -25,6 +26,14 @@ pub(crate) fn blueprint_of(name: &str) -> Blueprint {
     let loader = loader();
     let compiled = loader.compile(&guest(name)).expect("compiled");
     loader.blueprint(&"router".into(), &compiled, &json!({}), &Grant::USUAL, &environment()).expect("a blueprint")
+}
+
+/// A version of a built guest for one hook.
+pub(crate) fn version_of(name: &str, hook: Hook, config: serde_json::Value) -> Version {
+    let loader = loader();
+    let compiled = loader.compile(&guest(name)).expect("compiled");
+    let of = Use { hook, config: Arc::new(config), ..route() };
+    loader.versions(&"router".into(), &compiled, &[of], &environment()).expect("it runs").remove(0)
 }
 
 fn route() -> Use {
@@ -90,7 +99,7 @@ fn code_is_compiled_once_and_taken_up_again() {
 #[test]
 fn code_of_another_engine_is_made_anew() {
     let kept = Arc::new(Counting::default());
-    kept.0.lock().insert(digest(&guest("hash-router")), b"not code".to_vec());
+    kept.0.lock().insert(digest_of(&guest("hash-router")), b"not code".to_vec());
     let engine = engine::build(engine::Allocation::OnDemand).expect("an engine");
     let timeout = Duration::from_millis(100);
     let loader = Loader::on(engine, 16 << 20, timeout, CustomCounters::default(), Some(kept.clone()));

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ring::digest::{SHA256, digest};
+use sha2::{Digest as _, Sha256};
 
 use super::{Collected, VaultError, files};
 
@@ -17,7 +17,7 @@ pub const MAX_BLOB_BYTES: u64 = 64 << 20;
 /// The SHA-256 of bytes in lower-case hexadecimal: what plugins are named by.
 #[must_use]
 pub fn digest_of(bytes: &[u8]) -> String {
-    hex(digest(&SHA256, bytes).as_ref())
+    hex(&Sha256::digest(bytes))
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -235,7 +235,8 @@ impl Vault {
         Ok(collected)
     }
 
-    fn alone(&self) -> MutexGuard<'_, ()> {
+    /// Held by whoever writes.
+    pub(crate) fn alone(&self) -> MutexGuard<'_, ()> {
         // Nothing is half done in memory: a writer that panicked left at most a temporary file.
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,7 +23,7 @@ use tidegate_policy::{
     Session, control::report::HookReport,
 };
 use tidegate_types::{
-    collection::{Collection, CollectionId, Mode, Visibility, WriteReach},
+    collection::{Collection, CollectionId, Consistency, Mode, Visibility, WriteReach},
     policy::Who,
     request::Facts,
     route::{Access, Route, ShardId, Topology},
@@ -33,6 +33,7 @@ use tidegate_types::{
     },
     tenant::Tenants,
 };
+use tokio::sync::Notify;
 
 /// The name every test gives its plugin's file.
 pub const PLUGIN: &str = "router";
@@ -68,8 +69,12 @@ pub fn collection(name: &str) -> Collection {
         mode: Mode::CacheAside,
         ttl: Duration::from_secs(60),
         negative_ttl: Duration::from_secs(5),
+        consistency: Consistency::Strict,
         visibility: Visibility::Private,
+        cdn_ttl: None,
         max_rows: 1000,
+        list_bytes: None,
+        track: Vec::new(),
     }
 }
 
@@ -80,6 +85,8 @@ pub struct Keys(
     pub Mutex<Vec<CollectionId>>,
     pub Mutex<HashMap<String, HashMap<String, String>>>,
     pub AtomicUsize,
+    /// Directories are not read before it lets them.
+    pub Mutex<Option<Arc<Notify>>>,
 );
 
 impl PlacementProbe for Keys {
@@ -99,7 +106,13 @@ impl DirectorySource for Keys {
         _: &'a DirectorySettings,
     ) -> BoxFuture<'a, Result<HashMap<String, String>, String>> {
         self.3.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async move { self.2.lock().expect("alive").get(name).cloned().ok_or_else(|| "gone".to_owned()) })
+        Box::pin(async move {
+            let gate = self.4.lock().expect("alive").clone();
+            if let Some(gate) = gate {
+                gate.notified().await;
+            }
+            self.2.lock().expect("alive").get(name).cloned().ok_or_else(|| "gone".to_owned())
+        })
     }
 }
 
@@ -173,8 +186,10 @@ impl Setup {
         let settings = self.settings(folder.path());
         let tenants = self.tenants(&topology);
         let mut registry = Registry::default();
-        let probe = Arc::new(Keys(self.placed, Mutex::default(), Mutex::new(self.directories), AtomicUsize::new(0)));
-        let host = start_for(&settings, tenants.clone(), topology.clone(), probe.clone(), &mut registry)?;
+        let (moved, asked, gate) = (Mutex::default(), AtomicUsize::new(0), Mutex::default());
+        let probe = Arc::new(Keys(self.placed, moved, Mutex::new(self.directories), asked, gate));
+        let known = (tenants.clone(), topology.clone());
+        let host = start_for(&settings, known, probe.clone(), Keeping::Kept, &mut registry)?;
         Ok(Fixture { host, topology, tenants, registry, products: collection("products"), probe, settings, folder })
     }
 
@@ -240,15 +255,15 @@ pub fn start(
     probe: Arc<Keys>,
     registry: &mut Registry,
 ) -> Result<PolicyHost, PolicyError> {
-    start_for(settings, Arc::new(Tenants::none(&topology)), topology, probe, registry)
+    start_for(settings, (Arc::new(Tenants::none(&topology)), topology), probe, Keeping::Kept, registry)
 }
 
 /// Starts a host, inside or outside of a runtime.
 fn start_for(
     settings: &PolicySettings,
-    tenants: Arc<Tenants>,
-    topology: Arc<Topology>,
+    (tenants, topology): (Arc<Tenants>, Arc<Topology>),
     probe: Arc<Keys>,
+    keeping: Keeping,
     registry: &mut Registry,
 ) -> Result<PolicyHost, PolicyError> {
     let setup = tidegate_policy::Setup {
@@ -257,7 +272,7 @@ fn start_for(
         topology,
         probe: probe.clone(),
         directories: probe,
-        keeping: Keeping::Kept,
+        keeping,
         registry,
     };
     // On a thread of its own: the test's may be a runtime's already.
@@ -322,6 +337,18 @@ impl Fixture {
         let query =
             RouteQuery { facts: &facts, collection: &self.products, access: Access::Read, shard_key: Some("1") };
         ask(&self.host.session(), &query)
+    }
+
+    /// Another host on the same folder, which only looks.
+    pub fn look(&self) -> PolicyHost {
+        let known = (self.tenants.clone(), self.topology.clone());
+        let host = start_for(&self.settings, known, self.probe.clone(), Keeping::Nothing, &mut Registry::default());
+        host.expect("looking takes nothing")
+    }
+
+    /// The collections whose rows moved so far.
+    pub fn moved(&self) -> Vec<CollectionId> {
+        self.probe.1.lock().expect("alive").clone()
     }
 
     /// Ends the host and keeps its folder, as a restart does.

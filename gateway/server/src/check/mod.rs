@@ -2,11 +2,13 @@
 //! that nobody wonders whether it was looked at.
 //!
 //! # Layout
+//! - `feed`: what the change feed needs
 //! - `policies`: plugins and tenants
 //! - `changes`: `--diff`: what the file would change; `asked` asks a running gateway for its settings
 
 mod asked;
 mod changes;
+mod feed;
 mod policies;
 
 use std::sync::Arc;
@@ -16,12 +18,13 @@ use tidegate_policy::{Placement, PolicyHost};
 use tidegate_store::catalog::ShardCatalog;
 use tidegate_types::{
     collection::{Collection, Collections, WriteReach},
-    settings::Settings,
+    settings::{JournalSettings, Settings},
 };
 
 use crate::{
     Outcome,
     assemble::{self, Shards},
+    behind,
     catalogs::{self, Catalogs},
     cli::CheckArgs,
     error::ServerError,
@@ -65,8 +68,20 @@ pub(crate) async fn run(args: &CheckArgs) -> Result<Outcome, ServerError> {
     let catalogs = catalogs::read(&shards.store, &shards.topology).await;
     println!("shards");
     check_shards(&mut findings, &shards, &catalogs);
+    if settings.cluster.is_some() {
+        println!("gateways");
+        check_members(&mut findings, &shards).await;
+    }
     println!("collections");
     let collections = check_collections(&mut findings, &settings, &catalogs.read);
+    if !catalogs.read.is_empty() {
+        println!("change feed");
+        feed::check(&mut findings, &settings, &shards, &collections).await;
+    }
+    if let Some(journal) = &settings.journal {
+        println!("write-behind");
+        check_journal(&mut findings, journal, &shards).await;
+    }
     println!("policies");
     let policies = policies::check(&mut findings, &settings, &shards, &collections).await;
     if let Some(policies) = policies.filter(|_| !catalogs.read.is_empty() && collections.iter().len() > 0) {
@@ -95,6 +110,40 @@ fn check_shards(findings: &mut Findings, shards: &Shards, catalogs: &Catalogs) {
     }
 }
 
+/// Whether the gateways can know each other: what they do with their table, done and undone.
+async fn check_members(findings: &mut Findings, shards: &Shards) {
+    for shard in shards.topology.all() {
+        let name = shards.topology.name(shard);
+        let checked = match shards.store.members(shard) {
+            Ok(members) => members.check().await,
+            Err(error) => Err(error),
+        };
+        match checked {
+            Ok(()) => findings.fine(&format!("{name}: the table tidegate.members is there and can be used")),
+            Err(error) => findings.problem(&error.to_string()),
+        }
+    }
+}
+
+/// Whether acknowledged writes can be brought to the shards: what the gateway does with its tables, done and undone.
+async fn check_journal(findings: &mut Findings, journal: &JournalSettings, shards: &Shards) {
+    let dir = journal.dir.display();
+    match std::fs::metadata(&journal.dir) {
+        Ok(found) if found.is_dir() => findings.fine(&format!("the journal is in {dir}")),
+        Ok(_) => findings.problem(&format!("[journal] dir: {dir} is not a folder")),
+        Err(_) => findings.note(&format!("the journal's folder {dir} is not there yet; the gateway makes it")),
+    }
+    for shard in shards.topology.all() {
+        match shards.store.check_journal_tables(shard).await {
+            Ok(()) => findings.fine(&format!(
+                "{}: the tables tidegate.applied and tidegate.dead_letters are there and can be used",
+                shards.topology.name(shard)
+            )),
+            Err(error) => findings.problem(&error.to_string()),
+        }
+    }
+}
+
 fn check_collections(findings: &mut Findings, settings: &Settings, catalogs: &[ShardCatalog]) -> Arc<Collections> {
     if catalogs.is_empty() {
         findings.note("not compared: no shard could be reached");
@@ -102,6 +151,9 @@ fn check_collections(findings: &mut Findings, settings: &Settings, catalogs: &[S
     }
     match catalogs::agree(&settings.collections, catalogs) {
         Ok(all) => {
+            if let Err(mismatches) = behind::plans(&all, catalogs) {
+                mismatches.iter().for_each(|mismatch| findings.problem(&mismatch.to_string()));
+            }
             for collection in &all {
                 findings.fine(&describe(collection));
                 if collection.reach == WriteReach::Anything {

@@ -22,6 +22,9 @@ drain_grace = "5s"
 listen = "{admin}"
 
 {shards}
+[journal]
+dir = "journal"
+
 [policies]
 dir = "policies"
 
@@ -31,14 +34,17 @@ plugin = "hash-router"
 [collections.products]
 table = "products"
 cache_control = "public"
+track = ["category"]
 
 [collections.profiles]
 table = "profiles"
+mode = "write-through"
 
 [collections.carts]
 table = "carts"
 key = ["profile_id", "product_id"]
 shard_key = ["profile_id"]
+mode = "write-behind"
 
 [collections.orders]
 table = "orders"
@@ -88,6 +94,12 @@ Try, in another terminal:
      curl -T {data}/routers/hash-router.wasm {plugin}
      curl -X POST {plugin}/shadow; curl -s -o /dev/null {http}/v1/products/[201-400]; curl {plugin}
      curl -X POST {plugin}/promote; curl -X POST {plugin}/rollback
+
+  6. Write-through: a profile is in the cache as soon as it is written, also if nobody ever read it
+     curl -i -X PATCH {http}/v1/profiles/7 -H 'Content-Type: application/json' -d '{{"country": "IS"}}'; curl -i {http}/v1/profiles/7
+
+  7. Write-behind: a hundred carts are acknowledged as soon as the journal has them; then how many have not reached their shard yet, until none
+     curl -s -o /dev/null -X PUT '{http}/v1/carts/7,[1-100]' -H 'Content-Type: application/json' -d '{{"quantity": 2, "added_at": "2026-12-01T12:00:00Z"}}'; curl -i {http}/v1/carts/7,100; curl {admin}/admin/journal
 
 Ctrl-C stops everything.
 "#

@@ -1,6 +1,8 @@
 //! What is written for given catalogs.
 
-use tidegate_store::catalog::{CatalogColumn, CatalogTable, Equality, RelationKind, ShardCatalog, UserCode};
+use tidegate_store::catalog::{
+    CatalogColumn, CatalogTable, Encoding, Equality, KeyCheck, RelationKind, ShardCatalog, TypeKind, UserCode,
+};
 use tidegate_types::{collection::Column, settings::Settings};
 
 use super::{
@@ -22,6 +24,8 @@ fn column(name: &str, base_type: &str) -> CatalogColumn {
         },
         base_type: base_type.to_owned(),
         equality: Equality::Bytewise,
+        kind: TypeKind::Base,
+        default: None,
     }
 }
 
@@ -35,11 +39,19 @@ fn table(oid: u32, schema: &str, name: &str, key: &[&str], columns: &[(&str, &st
         columns: columns.iter().map(|(name, base_type)| column(name, base_type)).collect(),
         primary_key: key.iter().map(|name| (*name).to_owned()).collect(),
         user_code: UserCode::Absent,
+        key_check: KeyCheck::Immediate,
+        checks: Vec::new(),
     }
 }
 
 fn catalog(shard: &str, tables: Vec<CatalogTable>) -> ShardCatalog {
-    ShardCatalog { shard: shard.to_owned(), tables, edges: Vec::new(), search_path: vec!["public".to_owned()] }
+    ShardCatalog {
+        shard: shard.to_owned(),
+        tables,
+        edges: Vec::new(),
+        search_path: vec!["public".to_owned()],
+        encoding: Encoding::Utf8,
+    }
 }
 
 fn storefront() -> Vec<CatalogTable> {

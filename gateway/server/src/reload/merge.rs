@@ -1,7 +1,11 @@
 //! What is in effect after a reload: the file, but for what only a restart can change.
 
+use indexmap::IndexMap;
 use tidegate_config::{Difference, Effect};
-use tidegate_types::settings::{PolicySettings, Settings};
+use tidegate_types::{
+    collection::Mode,
+    settings::{CollectionSettings, PolicySettings, Settings},
+};
 
 /// The settings in effect after a reload, and how they differ from those before.
 #[derive(Debug)]
@@ -20,19 +24,51 @@ impl Merged {
         let (changed, waiting) =
             tidegate_config::diff(now, &written).into_iter().partition(|one| one.effect == Effect::Live);
         // Every field is named, so that a new one asks whether it can change.
-        let Settings { http: _, admin: _, shards: _, cache: _, pools, policies, tenants, collections } = written;
+        let Settings {
+            http: _,
+            admin: _,
+            shards: _,
+            cache: _,
+            cluster: _,
+            feed: _,
+            journal: _,
+            pools,
+            policies,
+            tenants,
+            collections,
+        } = written;
         let effective = Settings {
             http: now.http.clone(),
             admin: now.admin.clone(),
             shards: now.shards.clone(),
             cache: now.cache.clone(),
+            cluster: now.cluster.clone(),
+            feed: now.feed.clone(),
+            journal: now.journal.clone(),
             pools,
             policies: merged(&now.policies, policies),
             tenants,
-            collections,
+            collections: served(&now.collections, collections),
         };
         Self { effective, changed, waiting }
     }
+}
+
+/// What was acknowledged means its collection as it was: what is or becomes write-behind stays as it is.
+fn served(
+    now: &IndexMap<String, CollectionSettings>,
+    mut written: IndexMap<String, CollectionSettings>,
+) -> IndexMap<String, CollectionSettings> {
+    let behind = |settings: &CollectionSettings| settings.mode == Mode::WriteBehind;
+    written.retain(|name, settings| now.contains_key(name) || !behind(settings));
+    for (name, settings) in now {
+        match written.get_mut(name) {
+            Some(other) if behind(settings) || behind(other) => *other = settings.clone(),
+            None if behind(settings) => drop(written.insert(name.clone(), settings.clone())),
+            Some(_) | None => {}
+        }
+    }
+    written
 }
 
 fn merged(now: &PolicySettings, written: PolicySettings) -> PolicySettings {
@@ -111,6 +147,7 @@ ttl = "5s"
                 "shards.a.primary",
                 "shards.c",
                 "cache.l1_bytes",
+                "cache.list_bytes",
                 "policies.dir",
                 "policies.max_memory",
                 "policies.call_timeout"
@@ -118,6 +155,28 @@ ttl = "5s"
         );
         assert_eq!(told(&diff(&now, &effective)), told(&changed), "in effect is what was told");
         assert_eq!(told(&diff(&effective, &written)), told(&waiting), "and what waits is all the rest");
+    }
+
+    #[test]
+    fn a_write_behind_collection_waits_for_a_restart_with_all_of_it() {
+        let journal = "[journal]\ndir = \"journal\"\n[collections.products]\nmode = \"write-behind\"";
+        let now = settings(&[("[collections.products]", journal)]);
+        let of = |change| Merged::of(&now, settings(&[("[collections.products]", journal), change]));
+        let paths = |all: &[Difference]| all.iter().map(|one| one.path.clone()).collect::<Vec<_>>();
+        let other_ttl = of(("5s", "6s"));
+        assert_eq!(paths(&other_ttl.waiting), ["collections.products.ttl"]);
+        assert_eq!(other_ttl.effective.collections["products"].ttl, now.collections["products"].ttl);
+        let ended = of(("mode = \"write-behind\"", ""));
+        assert_eq!(paths(&ended.waiting), ["collections.products.mode"]);
+        assert_eq!(ended.effective.collections["products"].mode, Mode::WriteBehind);
+        let gone = of(("[collections.products]", "[collections.more]\ntable = \"more\"\n[collections.others]"));
+        assert_eq!(paths(&gone.changed), ["collections.more"]);
+        assert_eq!(paths(&gone.waiting), ["collections.products", "collections.others"]);
+        assert_eq!(told(&diff(&now, &gone.effective)), told(&gone.changed));
+
+        let begun = Merged::of(&settings(&[]), settings(&[("[collections.products]", journal)]));
+        assert_eq!(paths(&begun.waiting), ["journal", "collections.products.mode"]);
+        assert_eq!(begun.effective.collections["products"].mode, Mode::CacheAside);
     }
 
     #[test]

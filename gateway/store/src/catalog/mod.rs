@@ -51,6 +51,46 @@ pub enum Equality {
     Loose,
 }
 
+/// What kind of type a column has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TypeKind {
+    /// A type of its own.
+    Base,
+    /// An enumeration, with its labels in order.
+    Enum(Vec<String>),
+    /// A domain: a type with conditions.
+    Domain,
+    /// Composite, range, array.
+    Other,
+}
+
+/// How a database stores text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// As the gateway does.
+    Utf8,
+    /// In another way.
+    Other,
+}
+
+/// When the primary key is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyCheck {
+    /// With each row.
+    Immediate,
+    /// `DEFERRABLE`: cannot decide conflicts.
+    Deferrable,
+}
+
+/// A CHECK of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogCheck {
+    /// Its name.
+    pub name: String,
+    /// Its condition as PostgreSQL prints it.
+    pub condition: String,
+}
+
 /// A column with what only resolution needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogColumn {
@@ -60,6 +100,10 @@ pub struct CatalogColumn {
     pub base_type: String,
     /// How equality is decided.
     pub equality: Equality,
+    /// The kind of its type.
+    pub kind: TypeKind,
+    /// Its default as PostgreSQL prints it. An identity has none, though [`Column::has_default`].
+    pub default: Option<String>,
 }
 
 /// A relation of a shard.
@@ -81,6 +125,10 @@ pub struct CatalogTable {
     pub primary_key: Vec<String>,
     /// Triggers and rules.
     pub user_code: UserCode,
+    /// When its primary key is checked.
+    pub key_check: KeyCheck,
+    /// Its CHECKs, by name.
+    pub checks: Vec<CatalogCheck>,
 }
 
 /// A write to one table may change rows of the other.
@@ -101,6 +149,8 @@ pub struct ShardCatalog {
     pub tables: Vec<CatalogTable>,
     /// Which writes reach further than their own table.
     pub edges: Vec<Edge>,
+    /// How text is stored.
+    pub encoding: Encoding,
     /// Schemas that unqualified names are looked up in, in order.
     pub search_path: Vec<String>,
 }

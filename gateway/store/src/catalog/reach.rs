@@ -50,7 +50,7 @@ pub(super) fn reach(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{CatalogTable, Edge, RelationKind};
+    use crate::catalog::{CatalogTable, Edge, Encoding, KeyCheck, RelationKind};
 
     fn table(oid: u32, user_code: UserCode) -> CatalogTable {
         CatalogTable {
@@ -62,6 +62,8 @@ mod tests {
             columns: Vec::new(),
             primary_key: Vec::new(),
             user_code,
+            key_check: KeyCheck::Immediate,
+            checks: Vec::new(),
         }
     }
 
@@ -71,6 +73,7 @@ mod tests {
             shard: "a".into(),
             tables: (1..=5).map(|o| table(o, if o == 5 { UserCode::Present } else { UserCode::Absent })).collect(),
             edges: edges.iter().map(|(from, to)| Edge { from: *from, to: *to }).collect(),
+            encoding: Encoding::Utf8,
             search_path: Vec::new(),
         };
         let served = [1, 2, 4, 5].into_iter().map(|o| (o, vec![CollectionId(o)])).collect();

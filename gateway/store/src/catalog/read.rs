@@ -5,13 +5,17 @@ use std::{collections::HashMap, future::Future};
 use tidegate_types::collection::Column;
 use tokio_postgres::{Client, Error, Row};
 
-use super::{CatalogColumn, CatalogTable, Edge, Equality, RelationKind, ShardCatalog, UserCode};
+use super::{
+    CatalogCheck, CatalogColumn, CatalogTable, Edge, Encoding, Equality, KeyCheck, RelationKind, ShardCatalog,
+    TypeKind, UserCode,
+};
 use crate::{connection::statement_error, error::StoreError, pool::Class, shard::Shard};
 
 const RELATIONS: &str = "\
 SELECT c.oid, n.nspname, c.relname, format('%I.%I', n.nspname, c.relname), c.relkind::text, \
 (EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal) \
-OR (c.relkind IN ('r', 'p') AND EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid))) \
+OR (c.relkind IN ('r', 'p') AND EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid))), \
+EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND NOT i.indimmediate) \
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' \
 AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%' \
@@ -27,12 +31,15 @@ a.attnotnull, (a.atthasdef OR a.attidentity <> ''), a.attidentity::text, a.attge
 coalesce(co.collisdeterministic, true), \
 CASE WHEN co.collprovider = 'd' THEN coalesce(to_jsonb(db) ->> 'datlocprovider', 'c') ELSE co.collprovider::text END, \
 CASE WHEN co.collprovider = 'd' THEN db.datcollate::text ELSE co.collcollate::text END, \
-pg_encoding_to_char(db.encoding) = 'UTF8' \
+pg_encoding_to_char(db.encoding) = 'UTF8', ty.typtype::text, \
+(SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_catalog.pg_enum e WHERE e.enumtypid = ty.oid), \
+pg_get_expr(def.adbin, def.adrelid) \
 FROM pg_catalog.pg_attribute a \
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'v', 'm', 'f') \
 JOIN pg_catalog.pg_type ty ON ty.oid = a.atttypid \
 LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation \
 JOIN pg_catalog.pg_database db ON db.datname = current_database() \
+LEFT JOIN pg_catalog.pg_attrdef def ON def.adrelid = a.attrelid AND def.adnum = a.attnum \
 WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relnamespace <> 'pg_catalog'::regnamespace \
 ORDER BY a.attrelid, a.attnum";
 
@@ -49,7 +56,13 @@ WHERE contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 
 UNION SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits \
 UNION SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits";
 
-const SEARCH_PATH: &str = "SELECT current_schemas(false)::text[]";
+/// Through `to_jsonb`, because only later versions have checks that are not enforced.
+const CHECKS: &str = "\
+SELECT con.conrelid, con.conname, pg_get_expr(con.conbin, con.conrelid) FROM pg_catalog.pg_constraint con \
+WHERE con.contype = 'c' AND con.conrelid <> 0 AND coalesce(to_jsonb(con) ->> 'conenforced', 'true') = 'true' \
+ORDER BY con.conrelid, con.conname";
+
+const SEARCH_PATH: &str = "SELECT current_schemas(false)::text[], current_setting('server_encoding')";
 
 /// Reads a shard's catalog.
 pub(crate) async fn read(shard: &Shard) -> Result<ShardCatalog, StoreError> {
@@ -58,23 +71,29 @@ pub(crate) async fn read(shard: &Shard) -> Result<ShardCatalog, StoreError> {
     let relations = lease.run(rows(client, RELATIONS)).await?;
     let columns = lease.run(rows(client, COLUMNS)).await?;
     let keys = lease.run(rows(client, PRIMARY_KEYS)).await?;
+    let checks = lease.run(rows(client, CHECKS)).await?;
     let edges = lease.run(rows(client, EDGES)).await?;
     let search_path = lease.run(rows(client, SEARCH_PATH)).await?;
     let failed = |error: Error| statement_error(lease.shard(), &error);
-    let tables = assemble(&relations, &columns, &keys).map_err(failed)?;
+    let tables = assemble(&relations, &columns, &keys, &checks).map_err(failed)?;
     let edges = edges.iter().map(|row| Ok(Edge { from: row.try_get(0)?, to: row.try_get(1)? }));
     let edges = edges.collect::<Result<_, Error>>().map_err(failed)?;
-    let search_path = search_path.first().and_then(|row| row.try_get(0).ok()).unwrap_or_default();
+    let session = search_path.first();
+    let encoding = match session.and_then(|row| row.try_get(1).ok()) {
+        Some("UTF8") => Encoding::Utf8,
+        _ => Encoding::Other,
+    };
+    let search_path = session.and_then(|row| row.try_get(0).ok()).unwrap_or_default();
     let shard = lease.shard().to_string();
     lease.release();
-    Ok(ShardCatalog { shard, tables, edges, search_path })
+    Ok(ShardCatalog { shard, tables, edges, encoding, search_path })
 }
 
 fn rows<'a>(client: &'a Client, query: &'a str) -> impl Future<Output = Result<Vec<Row>, Error>> + 'a {
     client.query_typed(query, &[])
 }
 
-fn assemble(relations: &[Row], columns: &[Row], keys: &[Row]) -> Result<Vec<CatalogTable>, Error> {
+fn assemble(relations: &[Row], columns: &[Row], keys: &[Row], checks: &[Row]) -> Result<Vec<CatalogTable>, Error> {
     let mut key_names: HashMap<u32, Vec<String>> = HashMap::new();
     for row in keys {
         key_names.entry(row.try_get(0)?).or_default().push(row.try_get(1)?);
@@ -84,6 +103,11 @@ fn assemble(relations: &[Row], columns: &[Row], keys: &[Row]) -> Result<Vec<Cata
         let oid = row.try_get(0)?;
         let key = key_names.get(&oid).map_or(&[][..], Vec::as_slice);
         table_columns.entry(oid).or_default().push(column(row, key)?);
+    }
+    let mut table_checks: HashMap<u32, Vec<CatalogCheck>> = HashMap::new();
+    for row in checks {
+        let check = CatalogCheck { name: row.try_get(1)?, condition: row.try_get(2)? };
+        table_checks.entry(row.try_get(0)?).or_default().push(check);
     }
     let mut tables = Vec::with_capacity(relations.len());
     for row in relations {
@@ -100,6 +124,8 @@ fn assemble(relations: &[Row], columns: &[Row], keys: &[Row]) -> Result<Vec<Cata
                 _ => RelationKind::Table,
             },
             user_code: if row.try_get(5)? { UserCode::Present } else { UserCode::Absent },
+            key_check: if row.try_get(6)? { KeyCheck::Deferrable } else { KeyCheck::Immediate },
+            checks: table_checks.remove(&oid).unwrap_or_default(),
             columns: table_columns.remove(&oid).unwrap_or_default(),
             primary_key: key_names.remove(&oid).unwrap_or_default(),
         });
@@ -128,6 +154,13 @@ fn column(row: &Row, primary_key: &[String]) -> Result<CatalogColumn, Error> {
             name,
         },
         equality: if deterministic { Equality::Bytewise } else { Equality::Loose },
+        kind: match row.try_get(13)? {
+            "b" => TypeKind::Base,
+            "e" => TypeKind::Enum(row.try_get::<_, Option<Vec<String>>>(14)?.unwrap_or_default()),
+            "d" => TypeKind::Domain,
+            _ => TypeKind::Other,
+        },
+        default: row.try_get(15)?,
         base_type,
     })
 }

@@ -8,9 +8,10 @@ use tidegate_types::{
     collection::{Collection, CollectionId, Column, KeyColumn, WriteReach},
     key::KeyType,
     settings::CollectionSettings,
+    track::{Tracked, TrackedKind},
 };
 
-use super::{CatalogColumn, CatalogTable, Equality, Mismatch, RelationKind, ShardCatalog, reach::reach};
+use super::{CatalogColumn, CatalogTable, Equality, Mismatch, RelationKind, ShardCatalog, TypeKind, reach::reach};
 
 /// How alike two names must be for one to be suggested for the other.
 const ALIKE: f64 = 0.75;
@@ -61,6 +62,7 @@ impl<'a> Resolver<'a> {
         let columns = self.columns(table);
         let key = self.key(table, &columns);
         let shard_key = self.shard_key(table);
+        let track = self.track(table, &columns);
         if self.mismatches.len() > found {
             return None;
         }
@@ -77,8 +79,12 @@ impl<'a> Resolver<'a> {
             mode: settings.mode,
             ttl: settings.ttl,
             negative_ttl: settings.negative_ttl,
+            consistency: settings.consistency,
             visibility: settings.visibility,
+            cdn_ttl: settings.cdn_ttl,
             max_rows: settings.max_rows,
+            list_bytes: settings.list_bytes,
+            track,
         };
         Some((table.oid, collection))
     }
@@ -166,9 +172,14 @@ impl<'a> Resolver<'a> {
                     let position = exposed.iter().position(|c| c.name == *name);
                     key.extend(position.map(|column| KeyColumn { column, key_type }));
                 }
-                Err(wrong) => self.mismatch(
+                Err(unfit) => self.mismatch(
                     Some(name),
-                    wrong,
+                    match unfit {
+                        Unfit::Loose => {
+                            "its collation is not deterministic: different texts may be the same key".to_owned()
+                        }
+                        Unfit::Type => format!("its type {} cannot be a key", column.column.type_name),
+                    },
                     "Keys may be smallint, integer, bigint, text, varchar, uuid or boolean: for those, equal keys \
                      have equal text, on which cache identity and placement rest.",
                 ),
@@ -196,6 +207,38 @@ impl<'a> Resolver<'a> {
         positions
     }
 
+    /// The tracked columns, in the order of the configuration.
+    fn track(&mut self, table: &'a CatalogTable, exposed: &[&Column]) -> Vec<Tracked> {
+        let mut track = Vec::new();
+        for name in &self.settings.track {
+            let exposed_too = exposed.iter().any(|column| column.name == *name);
+            match table.columns.iter().find(|c| c.column.name == *name) {
+                Some(column) if exposed_too => match tracked_kind(column) {
+                    Ok(kind) => track.push(Tracked { name: name.as_str().into(), kind }),
+                    Err(wrong) => self.mismatch(
+                        Some(name),
+                        wrong,
+                        "Lists can be told apart by smallint, integer, bigint, text, varchar, uuid, boolean, date and \
+                         enumerations: for those, equal values have equal text. Remove it from `track`.",
+                    ),
+                },
+                Some(_) => self.mismatch(
+                    Some(name),
+                    "it is tracked and not exposed",
+                    "Add it to `columns`, or remove it from `track`: clients cannot ask for its values.",
+                ),
+                None => {
+                    let mend = match nearest(name, exposed.iter().map(|column| column.name.as_str())) {
+                        Some(near) => format!("Did you mean track = [\"{near}\"]?"),
+                        None => "Remove it from `track`.".to_owned(),
+                    };
+                    self.mismatch(Some(name), "`track` names it, and there is no such column", mend);
+                }
+            }
+        }
+        track
+    }
+
     fn mismatch(&mut self, column: Option<&str>, wrong: impl Into<String>, mend: impl Into<String>) {
         self.mismatches.push(Mismatch {
             shard: self.catalog.shard.clone(),
@@ -208,21 +251,41 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// The type of a key column, or why it cannot be one.
-fn key_type(column: &CatalogColumn) -> Result<KeyType, String> {
+/// Why equality of a column's values is not equality of their text.
+enum Unfit {
+    /// Its collation.
+    Loose,
+    /// Its type, as far as is known here.
+    Type,
+}
+
+/// The type of a column whose equal values have equal text.
+fn key_type(column: &CatalogColumn) -> Result<KeyType, Unfit> {
     let key_type = match column.base_type.as_str() {
         "int2" => KeyType::Int2,
         "int4" => KeyType::Int4,
         "int8" => KeyType::Int8,
         "text" | "varchar" if column.equality == Equality::Loose => {
-            return Err("its collation is not deterministic: different texts may be the same key".to_owned());
+            return Err(Unfit::Loose);
         }
         "text" | "varchar" => KeyType::Text,
         "uuid" => KeyType::Uuid,
         "bool" => KeyType::Bool,
-        _ => return Err(format!("its type {} cannot be a key", column.column.type_name)),
+        _ => return Err(Unfit::Type),
     };
     Ok(key_type)
+}
+
+/// The kind of a tracked column, or why it cannot be one.
+fn tracked_kind(column: &CatalogColumn) -> Result<TrackedKind, String> {
+    match (&column.kind, column.base_type.as_str()) {
+        (TypeKind::Enum(_), _) => Ok(TrackedKind::Label),
+        (_, "date") => Ok(TrackedKind::Date),
+        _ => key_type(column).map(TrackedKind::Key).map_err(|unfit| match unfit {
+            Unfit::Loose => "its collation is not deterministic: different texts may be equal".to_owned(),
+            Unfit::Type => format!("its type {} cannot be tracked", column.column.type_name),
+        }),
+    }
 }
 
 fn nearest<'a>(name: &str, among: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -7,20 +7,28 @@
 //! - `value`, `numeric`: sort values, compared as PostgreSQL compares them
 //!
 //! Rows are never re-serialised: their JSON is copied once, from the row received to the array sent.
+//!
+//! Each statement returns its own snapshot, also without rows: its first row holds that and the total, and no JSON.
 
 mod merge;
 mod numeric;
 mod sample;
 mod value;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{TryStreamExt, future::join_all};
+use smallvec::SmallVec;
 use tidegate_types::{
     collection::Collection,
+    epoch::Epoch,
     problem::{Problem, ProblemKind, codes},
     query::{Count, ListQuery},
+    snapshot::Snapshot,
 };
 use tokio_postgres::Row;
 
@@ -30,8 +38,11 @@ use crate::{
     error::StoreError,
     pool::{Class, Lease},
     shard::Shard,
-    sql::{Sql, inferred, order::merge_terms},
-    store::ListRows,
+    sql::{
+        Sql, inferred,
+        order::{MergeTerm, merge_terms},
+    },
+    store::{ListPart, ListRows},
     wire::Raw,
 };
 
@@ -48,7 +59,10 @@ pub(crate) async fn read(
 ) -> Result<ListRows, StoreError> {
     let limit = query.limit.unwrap_or(collection.max_rows).min(collection.max_rows);
     match shards {
-        [] => Ok(ListRows { json: Bytes::from_static(b"[]"), rows: 0, total: total(query, 0) }),
+        [] => {
+            let parts = SmallVec::new();
+            Ok(ListRows { json: Bytes::from_static(b"[]"), rows: 0, total: total(query, 0), parts })
+        }
         [only] => read_one(only, collection, query, limit).await,
         several => read_merged(several, collection, query, limit).await,
     }
@@ -62,10 +76,14 @@ async fn read_one(
 ) -> Result<ListRows, StoreError> {
     let window = Window { limit, offset: query.offset };
     let mut sql = Sql::new(collection);
-    statement(&mut sql, query, window, |_| (), |sql| sql.order_by(&query.order).map(drop))?;
+    statement(&mut sql, query, window, &[], |sql| sql.order_by(&query.order).map(drop))?;
     let part = fetch(shard, sql, query.count, &AtomicUsize::new(MAX_BYTES)).await?;
-    let json = array(part.rows.iter());
-    Ok(ListRows { json: json?, rows: part.rows.len() as u64, total: total(query, part.total) })
+    Ok(ListRows {
+        json: array(part.rows().iter())?,
+        rows: part.rows().len() as u64,
+        total: total(query, part.total),
+        parts: SmallVec::from_buf([part.read]),
+    })
 }
 
 async fn read_merged(
@@ -82,12 +100,7 @@ async fn read_merged(
     let budget = AtomicUsize::new(MAX_BYTES);
     let parts = shards.iter().map(|shard| async {
         let mut sql = Sql::new(collection);
-        let hidden = |sql: &mut Sql<'_>| {
-            for (i, term) in terms.iter().enumerate() {
-                sql.push(", ").column(term.column).push(" AS o").number(i as u64);
-            }
-        };
-        statement(&mut sql, query, Window { limit: window, offset: 0 }, hidden, |sql| {
+        statement(&mut sql, query, Window { limit: window, offset: 0 }, &terms, |sql| {
             sql.merge_order_by(&terms);
             Ok(())
         })?;
@@ -97,12 +110,13 @@ async fn read_merged(
     let parts: Vec<Part> = join_all(parts).await.into_iter().collect::<Result<_, _>>()?;
 
     let placements: Vec<_> = terms.iter().map(|term| term.placement).collect();
-    let rows: Vec<&[Row]> = parts.iter().map(|part| &part.rows[..]).collect();
+    let rows: Vec<&[Row]> = parts.iter().map(Part::rows).collect();
     let merged = merge::merge(&rows, &placements, query.offset, limit);
     let merged = merged.map_err(|error| protocol(shards[0], &error.to_string()))?;
     let count = merged.len() as u64;
     let json = array(merged.into_iter())?;
-    Ok(ListRows { json, rows: count, total: total(query, parts.iter().map(|part| part.total).sum()) })
+    let total = total(query, parts.iter().map(|part| part.total).sum());
+    Ok(ListRows { json, rows: count, total, parts: parts.into_iter().map(|part| part.read).collect() })
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -111,39 +125,69 @@ struct Window {
     offset: u64,
 }
 
-/// Builds a list's statement. Its first column is the row's JSON; with a count, its last is the total.
-fn statement<'a, 'c>(
-    sql: &'a mut Sql<'c>,
+/// Builds a list's statement. Its columns are the row's JSON, the `hidden` ones to merge by, and those of its first
+/// row alone: the snapshot and, with a count, the total.
+///
+/// One statement, so that all of it is of one snapshot. The first row stands before the others because PostgreSQL
+/// appends the branches of UNION ALL in their order; a branch with a LIMIT is never run by parallel workers.
+fn statement<'c>(
+    sql: &mut Sql<'c>,
     query: &ListQuery,
     window: Window,
-    hidden: impl FnOnce(&mut Sql<'c>),
+    hidden: &[MergeTerm<'_>],
     order: impl FnOnce(&mut Sql<'c>) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
+    sql.push("SELECT NULL AS j");
+    sql.separated("", hidden, |sql, _| {
+        sql.push(", NULL");
+    });
+    sql.push(", pg_current_snapshot()::text");
     if query.count == Count::Exact {
-        // One statement, so that rows and total are of one snapshot; LEFT JOIN, so that the total comes
-        // back without rows too. A join with a single row keeps the order of the other side.
-        sql.push("SELECT s.*, c.n FROM (SELECT count(*) AS n FROM ").relation().push(" t");
-        sql.filters(&query.filters)?.push(") c LEFT JOIN (");
+        sql.push(", (SELECT count(*) FROM ").relation().push(" t");
+        sql.filters(&query.filters)?.push(")");
     }
-    sql.push("SELECT ");
-    sql.row_json(&query.projection)?.push(" AS j");
-    hidden(sql);
-    sql.push(" FROM ").relation().push(" t");
+    sql.push(" UNION ALL (SELECT ");
+    sql.row_json(&query.projection)?;
+    sql.separated("", hidden, |sql, term| {
+        sql.push(", ").column(term.column);
+    });
+    sql.push(match query.count {
+        Count::None => ", NULL FROM ",
+        Count::Exact => ", NULL, NULL FROM ",
+    });
+    sql.relation().push(" t");
     sql.filters(&query.filters)?;
     order(sql)?;
     let clamp = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
-    sql.push(" LIMIT ").number(clamp(window.limit)).push(" OFFSET ").number(clamp(window.offset));
-    if query.count == Count::Exact {
-        sql.push(") s ON true");
-    }
+    sql.push(" LIMIT ").number(clamp(window.limit)).push(" OFFSET ").number(clamp(window.offset)).push(")");
     Ok(())
 }
 
 /// What one shard answered.
 #[derive(Debug)]
 struct Part {
-    rows: Vec<Row>,
+    /// The first is not one of the list's.
+    answered: Vec<Row>,
     total: u64,
+    read: ListPart,
+}
+
+impl Part {
+    fn of(shard: &Shard, epoch: Epoch, answered: Vec<Row>, count: Count) -> Option<Self> {
+        let first = answered.first()?;
+        let last = first.len().checked_sub(1)?;
+        let (snapshot, total) = match count {
+            Count::None => (last, 0),
+            Count::Exact => (last.checked_sub(1)?, first.try_get::<_, i64>(last).ok()?),
+        };
+        let snapshot = Arc::new(Snapshot::parse(first.try_get(snapshot).ok()?).ok()?);
+        let read = ListPart { shard: shard.link.identity.shard(), snapshot, epoch };
+        Some(Self { answered, total: u64::try_from(total).ok()?, read })
+    }
+
+    fn rows(&self) -> &[Row] {
+        self.answered.get(1..).unwrap_or_default()
+    }
 }
 
 /// One try, and another on a new connection if the first one's was lost: reads may be repeated.
@@ -167,27 +211,18 @@ async fn fetch(shard: &Shard, sql: Sql<'_>, count: Count, budget: &AtomicUsize) 
                     Ok(Some(kept))
                 })
                 .await?;
-            rows.ok_or_else(|| too_large().into())
+            let rows = rows.ok_or_else(|| StoreError::from(too_large()))?;
+            Ok((rows, lease.connection().epoch))
         };
         finish(lease, work).await
     };
-    let rows = match attempt().await {
+    let (rows, epoch) = match attempt().await {
         Err(error) if error.is_connection() => attempt().await?,
         other => other?,
     };
-    part(rows, count).ok_or_else(|| protocol(shard, "a list and its total"))
-}
-
-fn part(mut rows: Vec<Row>, count: Count) -> Option<Part> {
-    if count == Count::None {
-        return Some(Part { rows, total: 0 });
-    }
-    let first = rows.first()?;
-    let total = first.try_get::<_, i64>(first.len() - 1).ok()?;
-    if first.try_get::<_, Option<Raw<'_>>>(0).ok()?.is_none() {
-        rows.clear();
-    }
-    Some(Part { rows, total: u64::try_from(total).ok()? })
+    let part = Part::of(shard, epoch, rows, count).ok_or_else(|| protocol(shard, "a list with its snapshot"))?;
+    shard.link.identity.saw(part.read.epoch, part.read.snapshot.xmax);
+    Ok(part)
 }
 
 /// Runs read-only work and gives the connection back if nothing can be pending on it.

@@ -8,19 +8,19 @@ use std::{
 
 use bytes::Bytes;
 use tidegate_types::{collection::Collection, epoch::Epoch, key::RowKey, query::Projection, snapshot::Snapshot};
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::{Client, Error, Row, types::ToSql};
 
 use crate::{
     error::StoreError,
     pool::Lease,
-    sql::Sql,
+    sql::{Sql, inferred},
     store::LoadedRow,
     wire::{self, Malformed, Raw},
 };
 
 /// What a batch found.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub struct Rows {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) epoch: Epoch,
     found: HashMap<RowKey, Bytes>,
@@ -28,21 +28,25 @@ pub(super) struct Rows {
 
 impl Rows {
     /// The answer to one reader.
-    pub(super) fn row(&self, key: &RowKey) -> LoadedRow {
+    #[must_use]
+    pub fn row(&self, key: &RowKey) -> LoadedRow {
         LoadedRow { json: self.found.get(key).cloned(), snapshot: self.snapshot.clone(), epoch: self.epoch }
     }
 }
 
+/// A statement's text, and its parameters after the keys.
+pub(crate) type Statement = (String, Vec<crate::sql::Text>);
+
 /// The distinct keys of some readers.
 #[derive(Debug)]
-pub(super) struct Batch<'a> {
+pub(crate) struct Batch<'a> {
     collection: &'a Collection,
     projection: &'a Projection,
     keys: Vec<&'a RowKey>,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         collection: &'a Collection,
         projection: &'a Projection,
         keys: impl ExactSizeIterator<Item = &'a RowKey>,
@@ -77,15 +81,31 @@ impl<'a> Batch<'a> {
             }
             other => other?,
         };
+        self.rows(&row, lease)
+    }
+
+    /// The same in one flight, without a prepared statement: for a connection with a transaction on it, which a
+    /// statement that cannot be prepared would end.
+    pub(crate) async fn query(&self, client: &Client, statement: &Statement) -> Result<Option<Row>, Error> {
+        let keys = wire::key_arrays(self.collection, &self.keys);
+        let types = self.collection.key.iter().map(|k| wire::array_type(k.key_type));
+        let keys = keys.iter().zip(types).map(|(param, array)| (&**param as &(dyn ToSql + Sync), array));
+        let params: Vec<_> = keys.chain(inferred(&statement.1)).collect();
+        Ok(client.query_typed(&statement.0, &params).await?.into_iter().next())
+    }
+
+    /// What the statement's row says.
+    pub(crate) fn rows(&self, row: &Row, lease: &Lease) -> Result<Rows, StoreError> {
+        let connection = lease.connection();
         let malformed = |reason: String| StoreError::Protocol { shard: lease.shard().clone(), reason: reason.into() };
         let snapshot: &str = row.try_get(0).map_err(|e| malformed(e.to_string()))?;
         let snapshot = Snapshot::parse(snapshot).map_err(|e| malformed(e.to_string()))?;
-        let found = self.found(&row).map_err(|e| malformed(e.to_string()))?;
+        let found = self.found(row).map_err(|e| malformed(e.to_string()))?;
         Ok(Rows { snapshot: Arc::new(snapshot), epoch: connection.epoch, found })
     }
 
     /// `SELECT snapshot, array_agg(key column)..., array_agg(json)`, one array per key column as parameters.
-    fn statement(&self) -> Result<(String, Vec<crate::sql::Text>), StoreError> {
+    pub(crate) fn statement(&self) -> Result<Statement, StoreError> {
         let key = &self.collection.key;
         let mut sql = Sql::reserving(self.collection, key.len());
         sql.push("SELECT pg_current_snapshot()::text, ");

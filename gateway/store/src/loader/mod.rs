@@ -7,7 +7,7 @@
 //!
 //! A batch is fetched by its own task, so a reader that goes away never delays the others.
 
-mod batch;
+pub(crate) mod batch;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -26,7 +26,7 @@ use crate::{error::StoreError, pool::ClassPool, shard::Link, sql, store::LoadedR
 /// parses and delivers; more would only make batches smaller.
 const MAX_IN_FLIGHT: usize = 2;
 /// Keys per batch.
-const MAX_BATCH: usize = 256;
+pub(crate) const MAX_BATCH: usize = 256;
 /// Readers waiting per shard, collection and projection.
 const MAX_WAITING: usize = 16_384;
 

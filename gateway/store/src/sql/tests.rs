@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use proptest::prelude::*;
 use smallvec::smallvec;
 use tidegate_types::{
-    collection::{Collection, CollectionId, Column, KeyColumn, Mode, Visibility, WriteReach},
+    collection::{Collection, CollectionId, Column, Consistency, KeyColumn, Mode, Visibility, WriteReach},
     key::KeyType,
     query::{
         ColumnRef, Direction, Filter, IsValue, JsonOutput, JsonStep, JsonTarget, Nulls, Operator, OrderTerm,
@@ -41,8 +41,12 @@ fn collection() -> Collection {
         mode: Mode::Bypass,
         ttl: Duration::ZERO,
         negative_ttl: Duration::ZERO,
+        consistency: Consistency::Strict,
         visibility: Visibility::Private,
+        cdn_ttl: None,
         max_rows: 1000,
+        list_bytes: None,
+        track: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! - `begin`: one write on one connection: BEGIN, conditions, statements, transaction id
 //! - `plan`: which statements a request needs, decided before a connection is taken
 //! - `statement`: their text
+//! - `question`: what is asked when they have run: the transaction id, and who must hear of it
 //! - [`images`]: what rows held before and after, for whoever wants to know
 //! - [`PreparedWrite`]: what is left to do
 //!
@@ -14,18 +15,20 @@
 pub mod images;
 mod plan;
 mod prepared;
+pub(crate) mod question;
 mod rows;
 mod statement;
 
 use std::sync::Arc;
 
 use futures_util::future::{join, join4};
-use tidegate_types::{request::WriteRequest, snapshot::Xid};
+use tidegate_types::{member::Member, request::WriteRequest, snapshot::Xid};
 use tokio_postgres::{Client, Error};
 
 use self::{
     images::{Declared, Found, Images},
     plan::Plan,
+    question::Question,
     rows::Collected,
 };
 use crate::{
@@ -33,19 +36,19 @@ use crate::{
     pool::{Class, Lease},
     shard::Shard,
     sql::inferred,
+    store::Gateways,
     wire::Malformed,
 };
 
-pub use prepared::PreparedWrite;
-
-/// `NULL` while the transaction has changed nothing.
-const CURRENT_XID: &str = "SELECT pg_current_xact_id_if_assigned()::text";
+pub(crate) use prepared::roll_back;
+pub use prepared::{PreparedWrite, Reread};
 
 /// Does a write up to its COMMIT. Nothing is committed, so a lost connection may be replaced once.
 pub(crate) async fn begin(
     shard: &Shard,
     request: &WriteRequest,
     declared: Option<&[Arc<str>]>,
+    gateways: Gateways,
 ) -> Result<PreparedWrite, StoreError> {
     let declared = declared.map(|names| Declared::new(&request.collection, names));
     let plan = Plan::of(request, declared.as_ref())?;
@@ -53,27 +56,27 @@ pub(crate) async fn begin(
         plan.check_rows(&[])?;
         return Ok(PreparedWrite::nothing(shard.link.identity.epoch()));
     }
-    match attempt(shard, &plan).await {
-        Err(error) if error.is_connection() => attempt(shard, &plan).await,
+    match attempt(shard, &plan, gateways).await {
+        Err(error) if error.is_connection() => attempt(shard, &plan, gateways).await,
         other => other,
     }
 }
 
-async fn attempt(shard: &Shard, plan: &Plan<'_>) -> Result<PreparedWrite, StoreError> {
+async fn attempt(shard: &Shard, plan: &Plan<'_>, gateways: Gateways) -> Result<PreparedWrite, StoreError> {
     let lease = shard.lease(Class::Write).await?;
-    match execute(&lease, plan).await {
-        Ok(Executed { collected, found, xid }) => {
+    match execute(&lease, plan, gateways).await {
+        Ok(Executed { collected, found, asked: Asked { xid, members } }) => {
             let Collected { rows, returned, .. } = collected;
             let images = match (plan.declared, found) {
                 (Some(declared), Some(found)) => returned.images(declared, found, &rows),
                 _ => Images::NotAsked,
             };
-            Ok(PreparedWrite::new(lease, rows, images, xid))
+            Ok(PreparedWrite::new(lease, rows, images, Asked { xid, members }))
         }
         Err(error) => {
             // After a refusal the connection is fine; after anything else dropping the lease closes it.
-            if matches!(error, StoreError::Database { .. } | StoreError::Refused(_)) {
-                prepared::roll_back(lease).await;
+            if matches!(error, StoreError::Database { .. } | StoreError::Refused(_) | StoreError::Members { .. }) {
+                roll_back(lease).await;
             }
             Err(error)
         }
@@ -85,12 +88,22 @@ struct Executed {
     collected: Collected,
     /// `None` if nobody asked.
     found: Option<Found>,
-    xid: Option<Xid>,
+    asked: Asked,
+}
+
+/// What is asked when everything has run.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// `None` while the transaction has changed nothing.
+    pub(crate) xid: Option<Xid>,
+    /// Who must hear of it; `None` where there is one gateway.
+    pub(crate) members: Option<Vec<Member>>,
 }
 
 /// Everything between BEGIN and COMMIT.
-async fn execute(lease: &Lease, plan: &Plan<'_>) -> Result<Executed, StoreError> {
+async fn execute(lease: &Lease, plan: &Plan<'_>, gateways: Gateways) -> Result<Executed, StoreError> {
     let client = &lease.connection().client;
+    let question = Question::of(lease, gateways).await?;
     let mut collected = Collected::default();
     let mut found = plan.declared.map(|_| Found::default());
     let mut begin = Begin::Needed;
@@ -106,16 +119,16 @@ async fn execute(lease: &Lease, plan: &Plan<'_>) -> Result<Executed, StoreError>
         begin = Begin::Done;
         plan.check_condition(lease.shard(), locked.as_ref())?;
     }
-    let mut xid = None;
+    let mut answer = Asked::default();
     for (i, statement) in plan.statements.iter().enumerate() {
         let run = collected.run(client, plan.collection, plan.declared, statement);
         let last = i + 1 == plan.statements.len();
         let results = lease.run(async {
             // Polled in this order, so sent in this order. After an error the later ones only say that there was one.
             let (begun, looked, ran, asked) =
-                join4(start(client, begin), look(client, plan, i), run, ask(client, last)).await;
+                join4(start(client, begin), look(client, plan, i), run, question.ask(client, last)).await;
             begun?;
-            Ok((looked?, ran?, asked?))
+            Ok((looked?, ran?, question.judge(asked)?))
         });
         let (looked, outcome, asked) = results.await?;
         let protocol = |malformed: Malformed| rows::Unacceptable::from(malformed).or_protocol(lease.shard());
@@ -124,12 +137,10 @@ async fn execute(lease: &Lease, plan: &Plan<'_>) -> Result<Executed, StoreError>
         }
         outcome.map_err(|problem| problem.or_protocol(lease.shard()))?;
         begin = Begin::Done;
-        xid = asked;
+        answer = question.answer(lease.shard(), asked)?;
     }
     plan.check_rows(&collected.rows)?;
-    let xid = xid.map(|text| text.parse().map(Xid)).transpose();
-    let xid = xid.map_err(|_| StoreError::Protocol { shard: lease.shard().clone(), reason: "a transaction id".into() });
-    Ok(Executed { collected, found, xid: xid? })
+    Ok(Executed { collected, found, asked: answer })
 }
 
 /// Reads what the rows hold, before the first statement.
@@ -153,14 +164,6 @@ async fn start(client: &Client, begin: Begin) -> Result<(), Error> {
         Begin::Needed => client.batch_execute("BEGIN").await,
         Begin::Done => Ok(()),
     }
-}
-
-async fn ask(client: &Client, last: bool) -> Result<Option<String>, Error> {
-    if !last {
-        return Ok(None);
-    }
-    let rows = client.query_typed(CURRENT_XID, &[]).await?;
-    rows.first().map_or(Ok(None), |row| row.try_get(0))
 }
 
 #[cfg(test)]

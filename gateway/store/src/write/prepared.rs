@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
-use tidegate_types::{answer::WrittenRow, epoch::Epoch, snapshot::Xid};
-use tokio_postgres::error::Severity;
+use futures_util::future::join;
+use tidegate_types::{
+    answer::WrittenRow, collection::Collection, epoch::Epoch, member::Member, query::Projection, snapshot::Xid,
+};
+use tokio_postgres::{Client, Row, error::Severity};
 
-use super::images::Images;
+use super::{Asked, images::Images};
 use crate::{
     connection::{describe, statement_error, unavailable},
     error::StoreError,
+    loader::{
+        MAX_BATCH,
+        batch::{Batch, Rows, Statement},
+    },
     pool::Lease,
 };
 
@@ -26,18 +33,30 @@ pub struct PreparedWrite {
     pub xid: Option<Xid>,
     /// The shard's epoch when the connection was verified.
     pub epoch: Epoch,
+    /// A digest of the lineage that the connection showed.
+    pub lineage: u64,
+    /// The gateways that are not fenced, read after the transaction had its id. `None` if nobody asked: there is
+    /// one gateway.
+    pub members: Option<Vec<Member>>,
     /// `None` for a write that needed no statement.
     lease: Option<Lease>,
 }
 
 impl PreparedWrite {
-    pub(super) fn new(lease: Lease, rows: Vec<WrittenRow>, images: Images, xid: Option<Xid>) -> Self {
-        Self { rows, images, xid, epoch: lease.connection().epoch, lease: Some(lease) }
+    pub(super) fn new(lease: Lease, rows: Vec<WrittenRow>, images: Images, asked: Asked) -> Self {
+        let (epoch, lineage) = (lease.connection().epoch, lease.connection().lineage);
+        Self { rows, images, xid: asked.xid, epoch, lineage, members: asked.members, lease: Some(lease) }
+    }
+
+    /// A transaction whose rows are told elsewhere.
+    pub(crate) fn of(lease: Lease, asked: Asked) -> Self {
+        Self::new(lease, Vec::new(), Images::NotAsked, asked)
     }
 
     /// A write of no rows.
     pub(super) fn nothing(epoch: Epoch) -> Self {
-        Self { rows: Vec::new(), images: Images::NotAsked, xid: None, epoch, lease: None }
+        let images = Images::NotAsked;
+        Self { rows: Vec::new(), images, xid: None, epoch, lineage: 0, members: None, lease: None }
     }
 
     /// Commits.
@@ -46,7 +65,21 @@ impl PreparedWrite {
     /// [`StoreError::OutcomeUnknown`] if the connection was lost after COMMIT was sent;
     /// any other error is definite: nothing was committed.
     pub async fn commit(self) -> Result<(), StoreError> {
-        let Some(lease) = self.lease else { return Ok(()) };
+        self.commit_then(None).await.map(drop)
+    }
+
+    /// Commits, and reads the rows touched in the same flight, by a statement that runs after the transaction has
+    /// ended: unlike what the write returned, its rows belong to its snapshot. `None` if they could not be read,
+    /// or nobody wrote.
+    ///
+    /// # Errors
+    /// Those of [`PreparedWrite::commit`]; that the rows could not be read is none.
+    pub async fn commit_and_read(self, reread: &Reread<'_>) -> Result<Option<Rows>, StoreError> {
+        self.commit_then(Some(reread)).await
+    }
+
+    async fn commit_then(self, reread: Option<&Reread<'_>>) -> Result<Option<Rows>, StoreError> {
+        let Some(lease) = self.lease else { return Ok(None) };
         let shard = lease.shard().clone();
         let client = &lease.connection().client;
         if client.is_closed() {
@@ -54,11 +87,20 @@ impl PreparedWrite {
             return Err(unavailable(&shard, "the connection was lost before COMMIT"));
         }
         let unknown = |reason: &str| StoreError::OutcomeUnknown { shard: shard.clone(), reason: reason.into() };
-        match tokio::time::timeout(COMMIT_TIMEOUT, client.batch_execute("COMMIT")).await {
-            Ok(Ok(())) => {
-                lease.release();
-                Ok(())
-            }
+        // Polled in this order, so sent in this order.
+        let work = join(client.batch_execute("COMMIT"), read(client, reread));
+        let (committed, read) = match tokio::time::timeout(COMMIT_TIMEOUT, work).await {
+            Ok((committed, read)) => (Ok(committed), read),
+            Err(elapsed) => (Err(elapsed), Ok(None)),
+        };
+        match committed {
+            Ok(Ok(())) => Ok(match reread {
+                Some(reread) => reread.take(lease, read),
+                None => {
+                    lease.release();
+                    None
+                }
+            }),
             Ok(Err(error)) if is_definite(&error) => {
                 lease.release();
                 Err(statement_error(&shard, &error))
@@ -76,8 +118,53 @@ impl PreparedWrite {
     }
 }
 
+/// Which rows to read after COMMIT, in which representation.
+#[derive(Debug)]
+pub struct Reread<'a> {
+    batch: Batch<'a>,
+    statement: Statement,
+}
+
+impl<'a> Reread<'a> {
+    /// These rows, whole. `None` where there are none, or too many for one statement.
+    #[must_use]
+    pub fn of(collection: &'a Collection, rows: &'a [WrittenRow]) -> Option<Self> {
+        if rows.is_empty() || rows.len() > MAX_BATCH {
+            return None;
+        }
+        let batch = Batch::new(collection, &Projection::Whole, rows.iter().map(|row| &row.key));
+        let statement = batch.statement().ok()?;
+        Some(Self { batch, statement })
+    }
+
+    /// What was read. The transaction has ended well, so whatever went wrong here is not the write's matter.
+    fn take(&self, lease: Lease, read: Result<Option<Row>, tokio_postgres::Error>) -> Option<Rows> {
+        match read {
+            Ok(row) => {
+                let rows = row.and_then(|row| self.batch.rows(&row, &lease).ok());
+                lease.release();
+                rows
+            }
+            Err(error) => {
+                tracing::debug!(shard = %lease.shard(), error = %describe(&error), "rows written could not be read");
+                if error.as_db_error().is_some() && is_definite(&error) {
+                    lease.release();
+                }
+                None
+            }
+        }
+    }
+}
+
+async fn read(client: &Client, reread: Option<&Reread<'_>>) -> Result<Option<Row>, tokio_postgres::Error> {
+    match reread {
+        Some(reread) => reread.batch.query(client, &reread.statement).await,
+        None => Ok(None),
+    }
+}
+
 /// Ends the transaction; a connection that cannot even do that is closed.
-pub(super) async fn roll_back(lease: Lease) {
+pub(crate) async fn roll_back(lease: Lease) {
     if lease.run(lease.connection().client.batch_execute("ROLLBACK")).await.is_ok() {
         lease.release();
     }

@@ -224,7 +224,7 @@ impl Output<'_> {
 
 impl Sql<'_> {
     /// `OVERRIDING SYSTEM VALUE`: an identity key is given all the same, because it places the row.
-    fn insert_into(&mut self, columns: &[&Column]) -> &mut Self {
+    pub(crate) fn insert_into(&mut self, columns: &[&Column]) -> &mut Self {
         self.push("INSERT INTO ").relation().push(" AS t (");
         self.separated(", ", columns, |sql, column| {
             sql.push(&column.quoted);

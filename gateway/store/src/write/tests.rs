@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidegate_types::{
-    collection::{Collection, CollectionId, Column, KeyColumn, Mode, Visibility, WriteReach},
+    collection::{Collection, CollectionId, Column, Consistency, KeyColumn, Mode, Visibility, WriteReach},
     key::{KeyType, KeyValue, RowKey},
     query::{ColumnRef, Count, Filter, ListQuery, Operator, Projection, Sense},
     request::{
@@ -36,8 +36,12 @@ fn collection() -> Arc<Collection> {
         mode: Mode::CacheAside,
         ttl: Duration::from_secs(60),
         negative_ttl: Duration::from_secs(5),
+        consistency: Consistency::Strict,
         visibility: Visibility::Private,
+        cdn_ttl: None,
         max_rows: 1000,
+        list_bytes: None,
+        track: Vec::new(),
     })
 }
 
@@ -83,6 +87,8 @@ fn request(action: WriteAction) -> WriteRequest {
         projection: Projection::Whole,
         count: Count::None,
         cardinality: Cardinality::Many,
+        wait: Duration::ZERO,
+        idempotency: None,
     }
 }
 

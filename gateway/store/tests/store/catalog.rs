@@ -6,6 +6,7 @@ use tidegate_types::{
     collection::{Collection, CollectionId, WriteReach},
     key::KeyType,
     settings::CollectionSettings,
+    track::TrackedKind,
 };
 
 use crate::world::{A, B, Shape, World, served};
@@ -30,6 +31,10 @@ CREATE TABLE keyless (id int);
 CREATE TABLE priced (price numeric PRIMARY KEY);
 CREATE COLLATION folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 CREATE TABLE loosely (name text COLLATE folded PRIMARY KEY);
+CREATE TYPE size AS ENUM ('small', 'large');
+CREATE DOMAIN code AS text;
+CREATE TABLE told (id bigint PRIMARY KEY, a smallint, b int, c bigint, d text, e varchar(3), f uuid, g bool, h date, i size,
+  j numeric, k timestamptz, l char(3), m code, n text COLLATE folded);
 CREATE VIEW seen AS SELECT 1 AS id;
 "#;
 
@@ -122,6 +127,47 @@ async fn every_mismatch_is_named_with_its_remedy() {
         assert!(printed.iter().any(|line| line.contains(expected)), "{expected}\nnot in\n{}", printed.join("\n"));
     }
     assert_eq!(printed.len(), 10, "{}", printed.join("\n"));
+}
+
+#[tokio::test]
+async fn columns_are_tracked_whose_equal_values_have_equal_text() {
+    let world = world().await;
+    let catalog = world.store.catalog(A).await.unwrap();
+    let tracking = |columns: &str, exposed: &[&str]| {
+        let mut settings = named(&["told"]);
+        settings["told"].track = columns.split(' ').map(str::to_owned).collect();
+        settings["told"].columns = exposed.iter().map(|name| (*name).to_owned()).collect();
+        resolve(&settings, &catalog)
+    };
+    let told = tracking("a b c d e f g h i id", &[]).unwrap();
+    let kinds: Vec<_> = told[0].track.iter().map(|tracked| (&*tracked.name, tracked.kind)).collect();
+    let key = TrackedKind::Key;
+    let expected = [
+        ("a", key(KeyType::Int2)),
+        ("b", key(KeyType::Int4)),
+        ("c", key(KeyType::Int8)),
+        ("d", key(KeyType::Text)),
+        ("e", key(KeyType::Text)),
+        ("f", key(KeyType::Uuid)),
+        ("g", key(KeyType::Bool)),
+        ("h", TrackedKind::Date),
+        ("i", TrackedKind::Label),
+        ("id", key(KeyType::Int8)),
+    ];
+    assert_eq!(kinds, expected, "in the order of the configuration");
+    for (column, exposed, wrong) in [
+        ("j", &[][..], "column j: its type numeric cannot be tracked. Lists can be told apart by smallint,"),
+        ("k", &[], "column k: its type timestamp with time zone cannot be tracked"),
+        ("l", &[], "column l: its type character(3) cannot be tracked"),
+        ("m", &[], "column m: its type code cannot be tracked"),
+        ("n", &[], "column n: its collation is not deterministic: different texts may be equal"),
+        ("idd", &[], "column idd: `track` names it, and there is no such column. Did you mean track = [\"id\"]?"),
+        ("a", &["id"], "column a: it is tracked and not exposed. Add it to `columns`"),
+    ] {
+        let mismatches = tracking(column, exposed).unwrap_err();
+        assert_eq!(mismatches.len(), 1);
+        assert!(mismatches[0].to_string().contains(wrong), "{}", mismatches[0]);
+    }
 }
 
 #[tokio::test]

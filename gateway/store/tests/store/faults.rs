@@ -12,6 +12,7 @@ use tidegate_types::{
 };
 use tokio::task::JoinSet;
 
+use crate::members::another_gateway;
 use crate::world::{A, B, Shape, World, body, key_of, pools, until};
 
 const SCHEMA: &str = "
@@ -84,6 +85,39 @@ async fn connections_of_an_older_epoch_are_not_used_again() {
     let prepared = world.begin("items", insert(r#"{"id":800}"#)).await.unwrap();
     assert_eq!(prepared.epoch, Epoch(2));
     prepared.rollback().await;
+}
+
+/// What makes a gateway refuse COMMIT on a connection of an epoch that is over: the server does not.
+#[tokio::test]
+async fn a_grant_begins_an_epoch_and_transactions_of_the_last_one_can_still_commit() {
+    let world = World::new(Shape::Databases, SCHEMA, &["items"]).await;
+    let sql = world.sql(A).await;
+    sql.batch_execute("CREATE ROLE plain LOGIN; GRANT ALL ON items TO plain").await.unwrap();
+    let store = another_gateway(&world, Some("plain"));
+    let write = world.request("items", insert(r#"{"id":801}"#));
+    let old = store.begin_write(A, &write, None).await.unwrap();
+    assert_eq!((old.epoch, store.epoch(A)), (Epoch(1), Epoch(1)));
+    // From now on the role sees when the checkpointer was started, and not only when the postmaster was.
+    sql.batch_execute("GRANT pg_read_all_stats TO plain").await.unwrap();
+    store.list(&[A], &world.collection("items"), &ListQuery::default()).await.unwrap();
+    assert_eq!(store.epoch(A), Epoch(2), "by a new connection, of another pool");
+    old.commit().await.unwrap();
+    assert!(world.row(A, "items", "801").await.is_some());
+    let next = store.begin_write(A, &world.request("items", insert(r#"{"id":802}"#)), None).await.unwrap();
+    assert_eq!(next.epoch, Epoch(2), "the old connection is not used again");
+    next.rollback().await;
+}
+
+#[tokio::test]
+async fn every_epoch_gets_a_base_of_its_own_that_ended_before_anything_is_read_in_it() {
+    let world = World::new(Shape::Databases, SCHEMA, &["items"]).await;
+    let first = world.load(A, "items", "1").await.unwrap();
+    let base = world.epochs.base(A, Epoch(1)).expect("taken by the first connection, which read the catalog");
+    assert!(base < first.snapshot.xmin, "{base:?} {:?}", first.snapshot);
+    let epoch = world.epochs.advance(A);
+    let then = world.load(A, "items", "1").await.unwrap();
+    let next = world.epochs.base(A, epoch).expect("taken anew");
+    assert!(base < next && next < then.snapshot.xmin, "{base:?} {next:?} {:?}", then.snapshot);
 }
 
 #[tokio::test]

@@ -4,9 +4,14 @@
 mod catalog;
 mod directories;
 mod faults;
+mod feed;
+mod flush;
 mod images;
 mod lists;
+mod members;
 mod pools;
 mod reads;
+mod standby;
+mod values;
 mod world;
 mod writes;

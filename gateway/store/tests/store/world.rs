@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tidegate_postgres::{Binaries, Cluster, Durability, Template};
 use tidegate_store::{LoadedRow, PreparedWrite, Store, StoreError, catalog::resolve};
 use tidegate_types::{
-    collection::{Collection, Mode, Visibility},
+    collection::{Collection, Consistency, Mode, Visibility},
     epoch::Epochs,
     key::RowKey,
     query::{ColumnRef, Filter, ListQuery, Operator, Projection, SelectItem, Sense},
@@ -53,8 +53,12 @@ pub fn served(table: &str) -> CollectionSettings {
         mode: Mode::CacheAside,
         ttl: Duration::from_secs(60),
         negative_ttl: Duration::from_secs(5),
+        consistency: Consistency::Strict,
         visibility: Visibility::Private,
+        cdn_ttl: None,
         max_rows: 1000,
+        list_bytes: None,
+        track: Vec::new(),
     }
 }
 
@@ -65,7 +69,7 @@ pub fn pools(max: usize) -> PoolsSettings {
         wait_timeout: Duration::from_millis(500),
         statement_timeout: Duration::from_secs(5),
     };
-    PoolsSettings { point: pool, scan: pool, write: pool }
+    PoolsSettings { point: pool, scan: pool, write: pool, batch: pool }
 }
 
 async fn start(dir: &Path, name: &str, template: &Template) -> Cluster {
@@ -158,6 +162,8 @@ impl World {
             projection: Projection::Whole,
             count: tidegate_types::query::Count::None,
             cardinality: Cardinality::Many,
+            wait: Duration::ZERO,
+            idempotency: None,
         }
     }
 

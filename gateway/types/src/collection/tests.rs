@@ -1,4 +1,5 @@
 use super::*;
+use crate::track::TrackedKind;
 
 fn collection(id: u32, name: &str) -> Collection {
     let column = Column {
@@ -22,9 +23,17 @@ fn collection(id: u32, name: &str) -> Collection {
         mode: Mode::CacheAside,
         ttl: Duration::from_secs(60),
         negative_ttl: Duration::from_secs(5),
+        consistency: Consistency::Strict,
         visibility: Visibility::Private,
+        cdn_ttl: None,
         max_rows: 1000,
+        list_bytes: None,
+        track: Vec::new(),
     }
+}
+
+fn line() -> Tracked {
+    Tracked { name: "line".into(), kind: TrackedKind::Key(KeyType::Text) }
 }
 
 fn set(names: &[&str]) -> Vec<Collection> {
@@ -52,7 +61,7 @@ fn an_unchanged_collection_keeps_its_number_wherever_it_stands() {
 #[test]
 fn a_changed_collection_gets_a_number_that_was_never_used() {
     let old = first(&["a", "b"]);
-    let changes: [fn(&mut Collection); 8] = [
+    let changes: [fn(&mut Collection); 9] = [
         |c| c.relation.push('x'),
         |c| c.table.push('x'),
         |c| c.columns[0].type_name.push('x'),
@@ -61,6 +70,7 @@ fn a_changed_collection_gets_a_number_that_was_never_used() {
         |c| c.mode = Mode::Bypass,
         |c| c.ttl += Duration::from_millis(1),
         |c| c.negative_ttl = Duration::ZERO,
+        |c| c.track.push(line()),
     ];
     let mut given = vec![0, 1];
     for change in changes {
@@ -123,6 +133,23 @@ fn what_a_write_newly_reaches_is_something_new() {
     let mut new = set(&["d", "b"]);
     new[0].reach = WriteReach::Anything;
     assert_eq!(renumber(&cascades, new).get("b").expect("served").id.0, 3, "nobody writes to d yet");
+}
+
+#[test]
+fn what_any_collection_of_a_table_tracks_is_to_be_told_of_it() {
+    let mut all = set(&["a", "b", "c"]);
+    all[1].relation = all[0].relation.clone();
+    all[0].track = vec![line()];
+    let id = Tracked { name: "id".into(), ..line() };
+    all[1].track = vec![id.clone(), line()];
+    let of = |all: &[Collection]| Collections::new(all.iter().cloned().map(Arc::new).collect());
+    let served = of(&all);
+    assert_eq!(served.tracked("public.a"), [&line(), &id]);
+    assert!(served.tracked("public.c").is_empty());
+    let digest = served.digest();
+    all[1].track = vec![line()];
+    assert_ne!(of(&all).digest(), digest, "other buckets are raised for the same change");
+    assert_eq!(of(&all).get("b").expect("served").definition(), served.get("b").expect("served").definition());
 }
 
 #[test]

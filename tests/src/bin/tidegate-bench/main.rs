@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! cargo build --release -p tidegate-server -p tidegate-tests
-//! target/release/tidegate-bench [hit] [cold] [policy] [policies] [swap] [crowd] [--seconds N] [--rounds N]
+//! target/release/tidegate-bench [hit] [cold] [policy] [policies] [swap] [crowd] [feed] [cluster] [l2] [--seconds N] [--rounds N]
 //! ```
 //! Everything by default. Competitors are processes of their own; they take turns, round by round,
 //! and medians are compared.
 
+mod cluster;
 mod cold;
 mod crowd;
+mod feed;
 mod hit;
+mod l2;
 mod load;
 mod machine;
 mod policies;
@@ -49,8 +52,7 @@ impl Line {
     }
 }
 
-const USAGE: &str =
-    "tidegate-bench [hit] [cold] [policy] [policies] [swap] [crowd] [--seconds N] [--rounds N]; everything by default";
+const USAGE: &str = "tidegate-bench [hit] [cold] [policy] [policies] [swap] [crowd] [feed] [cluster] [l2] [--seconds N] [--rounds N]; everything by default";
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -71,7 +73,8 @@ async fn run(args: &[String]) {
     let rounds = usize::try_from(number("--rounds").unwrap_or(5)).expect("few rounds");
     let effort = Effort { seconds: number("--seconds").unwrap_or(4), rounds };
     let named = |name: &str| args.iter().any(|arg| arg == name);
-    let all = !["hit", "cold", "policy", "policies", "swap", "crowd"].iter().any(|name| named(name));
+    let all =
+        !["hit", "cold", "policy", "policies", "swap", "crowd", "feed", "cluster", "l2"].iter().any(|name| named(name));
 
     println!("{}", machine::describe());
     let mut lines = Vec::new();
@@ -83,6 +86,15 @@ async fn run(args: &[String]) {
     }
     if all || named("crowd") {
         lines.extend(crowd::run().await);
+    }
+    if all || named("feed") {
+        lines.extend(feed::run(effort).await);
+    }
+    if all || named("cluster") {
+        lines.extend(cluster::run(effort).await);
+    }
+    if all || named("l2") {
+        lines.extend(l2::run(effort).await);
     }
     if all || named("policies") {
         lines.extend(policies::run(effort).await);
