@@ -42,6 +42,22 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
+/// The model took the process's end at that order for a journal that stopped on a disk that works.
+#[test]
+fn a_process_that_ends_while_it_gives_a_half_made_segment_back_has_ended() {
+    let mut world = World::new(1).unwrap();
+    let end = Deed::Fail { operation: Operation::Remove, nth: 1, fault: Fault::CrashDuring };
+    let append = Deed::Append { bytes: 100 };
+    for deed in [Deed::Room { bytes: 0 }, append, Deed::Step, end, Deed::Step] {
+        world.act(deed).unwrap();
+    }
+    assert!(world.is_over(), "no segment was given back");
+    for deed in [Deed::Mend, Deed::Step, Deed::Restart { loss: Loss::Power, again: None }, append, Deed::Step] {
+        world.act(deed).unwrap();
+    }
+    assert_eq!(world.seen().opened, 2);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
