@@ -1,6 +1,6 @@
 //! The handle that the HTTP front and the admin API hold.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -83,7 +83,25 @@ pub struct Names {
     pub class: Option<Arc<str>>,
 }
 
+/// A gateway, if it is still there: for what the gateway itself holds.
+#[derive(Clone)]
+pub struct WeakGateway(Weak<Shared>);
+
+impl WeakGateway {
+    /// The gateway.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Gateway> {
+        self.0.upgrade().map(Gateway)
+    }
+}
+
 impl Gateway {
+    /// A reference that does not keep it.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakGateway {
+        WeakGateway(Arc::downgrade(&self.0))
+    }
+
     /// A gateway of these parts.
     #[must_use]
     pub fn new(parts: GatewayParts) -> Self {

@@ -41,6 +41,6 @@ pub mod write;
 
 pub use dialect::Dialect;
 pub use feed::FeedAge;
-pub use gateway::{Gateway, GatewayParts, Names};
+pub use gateway::{Gateway, GatewayParts, Names, WeakGateway};
 pub use serving::Serving;
 pub use touch::void_collections;

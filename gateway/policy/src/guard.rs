@@ -38,8 +38,29 @@ pub trait PlacementProbe: Send + Sync {
     /// Some existing keys of every collection and shard. Shards that are down contribute nothing.
     fn sample(&self) -> BoxFuture<'_, Vec<PlacedKey>>;
 
+    /// Keys of these collections are about to be looked for elsewhere: what was acknowledged for the places where they are
+    /// must be there, and nothing more may be acknowledged for them before the stillness ends.
+    ///
+    /// # Errors
+    /// Why it cannot be had now, for the operator.
+    fn still<'a>(&'a self, collections: &'a [CollectionId]) -> BoxFuture<'a, Result<Stillness, String>> {
+        // Where nothing is acknowledged before it is in its place.
+        let _ = collections;
+        Box::pin(std::future::ready(Ok(Stillness::of(()))))
+    }
+
     /// An operator moved keys of these collections: what is cached of them must not be served again.
     fn moved(&self, collections: &[CollectionId]);
+}
+
+/// Lasts until it is dropped.
+pub struct Stillness(#[expect(dead_code, reason = "it is there to be dropped")] Box<dyn Send>);
+
+impl Stillness {
+    /// Lasts as long as this.
+    pub fn of(held: impl Send + 'static) -> Self {
+        Self(Box::new(held))
+    }
 }
 
 /// Examples shown of keys that would move.

@@ -60,7 +60,7 @@ pub use control::{
     report::{PluginReport, PluginState},
 };
 pub use error::PolicyError;
-pub use guard::{PlacedKey, Placement, PlacementProbe};
+pub use guard::{PlacedKey, Placement, PlacementProbe, Stillness};
 pub use hook::Hook;
 pub use host::{Keeping, PolicyHost, Setup};
 pub use set::{RouteQuery, Session};

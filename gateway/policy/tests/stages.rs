@@ -140,6 +140,12 @@ async fn a_candidate_that_moves_one_key_in_ten_thousand_is_refused() {
 
     let refused = refusal(fixture.host.promote(PLUGIN, moves(None)).await);
     assert_eq!((refused.kind, refused.message.as_str()), (ControlErrorKind::Invalid, "allow_moves needs a reason"));
+    fixture.restless(Some("acknowledged writes wait"));
+    let refused = refusal(fixture.host.promote(PLUGIN, moves(Some("moved by hand"))).await);
+    assert_eq!(refused.kind, ControlErrorKind::Moves);
+    assert!(refused.message.contains("looked for elsewhere while acknowledged writes wait"), "{refused}");
+    assert_eq!((fixture.report().generation, fixture.moved()), (1, Vec::new()));
+    fixture.restless(None);
     fixture.host.promote(PLUGIN, moves(Some("moved by hand"))).await.expect("promoted");
     assert_eq!(fixture.moved(), [fixture.products.id], "its entries are void");
 }

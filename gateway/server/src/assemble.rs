@@ -123,6 +123,7 @@ pub(crate) async fn assemble(settings: &Settings, registry: &mut Registry) -> Re
     let Shards { topology, store, cache } = shards;
     let dialect = Arc::new(RestDialect);
     let gateway = Gateway::new(GatewayParts { collections, topology, cache, store, policies, dialect, metrics });
+    sampler.watch_over(&gateway);
     let cluster = match &settings.cluster {
         Some(cluster) => Some(clustered(cluster, &gateway, registry).await?),
         None => None,

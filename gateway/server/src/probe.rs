@@ -1,14 +1,15 @@
 //! Samples existing keys, so that no routing policy moves rows by looking for them elsewhere.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use tidegate_cache::Cache;
-use tidegate_policy::{PlacedKey, PlacementProbe};
+use tidegate_pipeline::{Gateway, WeakGateway};
+use tidegate_policy::{PlacedKey, PlacementProbe, Stillness};
 use tidegate_store::Store;
 use tidegate_types::{
     collection::{CollectionId, Collections},
@@ -30,6 +31,8 @@ pub(crate) struct Sampler {
     cache: Cache,
     /// Replaced with the configuration.
     asked: ArcSwap<Asked>,
+    /// Which holds the policies, and they this.
+    gateway: OnceLock<WeakGateway>,
 }
 
 /// What is asked for.
@@ -48,7 +51,19 @@ impl Sampler {
         collections: Arc<Collections>,
         keys: usize,
     ) -> Self {
-        Self { store, topology, cache, asked: ArcSwap::from_pointee(Asked { collections, keys }) }
+        Self {
+            store,
+            topology,
+            cache,
+            asked: ArcSwap::from_pointee(Asked { collections, keys }),
+            gateway: OnceLock::new(),
+        }
+    }
+
+    /// Whose writers are to wait where rows are about to be looked for elsewhere. To be called once.
+    pub(crate) fn watch_over(&self, gateway: &Gateway) {
+        let set = self.gateway.set(gateway.downgrade()).is_ok();
+        debug_assert!(set, "one gateway");
     }
 
     /// Asks for others from now on.
@@ -94,6 +109,17 @@ impl PlacementProbe for Sampler {
         async move {
             let shards = self.topology.all().into_iter().map(|shard| self.sample_shard(shard, &asked, keys));
             join_all(shards).await.into_iter().flatten().collect()
+        }
+        .boxed()
+    }
+
+    fn still<'a>(&'a self, collections: &'a [CollectionId]) -> BoxFuture<'a, Result<Stillness, String>> {
+        async move {
+            match self.gateway.get().and_then(WeakGateway::upgrade) {
+                Some(gateway) => gateway.still(collections).await,
+                // It has not begun to serve, or has ended.
+                None => Ok(Stillness::of(())),
+            }
         }
         .boxed()
     }

@@ -93,6 +93,11 @@ pub(crate) async fn write(
     let place = Place { collection: write.collection.name.clone(), shard };
     let row = RowName { collection: write.collection.name.clone(), key: single.key.clone() };
     let gate = behind.0.gates.share(&place).await.map_err(|_| busy(&write.collection))?;
+    if shared.policies.session().generation() != generation {
+        // Its row may be looked for on another shard by now. Whoever moved it waited for this gate.
+        drop((gate, first));
+        return Box::pin(self::write(gateway, behind, facts, write)).await;
+    }
     let lock = behind.0.rows.hold(shard, &row).await;
     if lane.is_parked(&row) {
         return Err(parked());

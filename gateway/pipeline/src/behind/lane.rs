@@ -230,6 +230,11 @@ impl Lane {
         self.parked.lock().remove(row);
     }
 
+    /// Of one collection.
+    pub(super) fn parked_rows_of(&self, collection: &str) -> usize {
+        self.parked.lock().iter().filter(|row| *row.collection == *collection).count()
+    }
+
     pub(super) fn parked_rows(&self) -> usize {
         self.parked.lock().len()
     }

@@ -3,7 +3,7 @@
 //! # Layout
 //! - `Behind`: what its parts share
 //! - `accept`: a write of one row, up to its acknowledgement; `judge`: conditions; `render`: the row as it will be
-//! - `through`: writes that go to the shard themselves, and what they wait for
+//! - `through`: writes that go to the shard themselves, and what they wait for; `still`: what waits before rows move
 //! - `read`: what readers see first, and what lists wait for
 //! - `flush`: what waits for a shard, brought there; `batch`: what one transaction takes; `commit`: floors and COMMIT;
 //!   `claim`: what the shard has
@@ -39,6 +39,7 @@ mod repeats;
 mod report;
 mod start;
 mod status;
+mod still;
 mod through;
 mod token;
 

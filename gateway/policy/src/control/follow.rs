@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     error::{Refusal, RefusalReason},
+    guard::Stillness,
     metrics::LoadOutcome,
 };
 
@@ -129,7 +130,7 @@ impl Control {
             at_least: self.newest_signed(name),
         };
         match self.proven(arrival, allowed).await {
-            Ok((loaded, moved)) => {
+            Ok((loaded, moved, _still)) => {
                 self.keep_quietly(wasm).await;
                 self.seen(name, digest, &loaded.record);
                 self.take(name, loaded, &moved).await
@@ -141,13 +142,18 @@ impl Control {
         }
     }
 
-    /// Loads a version and checks that it keeps keys in place, or says whose it moves.
-    async fn proven(&self, arrival: Arrival, moves: Moves) -> Result<(Loaded, Vec<CollectionId>), Refusal> {
+    /// Loads a version and checks that it keeps keys in place, or says whose it moves and keeps them still.
+    async fn proven(
+        &self,
+        arrival: Arrival,
+        moves: Moves,
+    ) -> Result<(Loaded, Vec<CollectionId>, Option<Stillness>), Refusal> {
         let origin = arrival.origin.clone();
         let loaded = self.load(arrival, self.environment.load_full()).await?;
         let keys = self.keys(&loaded).await;
         let moved = self.keeps_rows(&loaded, &origin, moves, &keys).await?;
-        Ok((loaded, moved))
+        let still = self.still(&origin, &loaded.record.digest, &moved).await?;
+        Ok((loaded, moved, still))
     }
 
     async fn take(&self, name: &str, loaded: Loaded, moved: &[CollectionId]) -> Reload {

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     error::Refusal,
+    guard::Stillness,
     metrics::LoadOutcome,
     shadow::Shadow,
     vault::{Action, Event, Stage, rfc3339},
@@ -150,7 +151,7 @@ impl Control {
             return Err(ControlError::new(ControlErrorKind::Invalid, "allow_moves needs a reason", hint));
         }
         let allowed = |plugin: &Plugin| if order.moves == Moves::Allowed { order.moves } else { moves(&plugin.hooks) };
-        let moved = self.guarded(plugin, allowed, order).await?;
+        let (moved, _still) = self.guarded(plugin, allowed, order).await?;
         self.change(plugin, |book| {
             let Some(known) = book.plugins.get_mut(plugin) else { return Err(ControlError::unknown(plugin, book)) };
             let Some(candidate) = known.candidate.take() else { return Err(ControlError::nothing_staged(plugin)) };
@@ -260,13 +261,13 @@ impl Control {
         .await
     }
 
-    /// Refuses a candidate that would look for existing keys elsewhere; with moves allowed, says whose.
+    /// Refuses a candidate that would look for existing keys elsewhere; with moves allowed, says whose, and keeps them still.
     async fn guarded(
         &self,
         plugin: &str,
         moves: impl FnOnce(&Plugin) -> Moves,
         order: &Order,
-    ) -> Result<Vec<CollectionId>, ControlError> {
+    ) -> Result<(Vec<CollectionId>, Option<Stillness>), ControlError> {
         let (loaded, moves) = {
             let book = self.book.lock();
             let known = book.plugins.get(plugin).ok_or_else(|| ControlError::unknown(plugin, &book))?;
@@ -274,8 +275,14 @@ impl Control {
             (candidate.loaded.clone(), moves(known))
         };
         let keys = self.keys(&loaded).await;
-        match self.keeps_rows(&loaded, &format!("the candidate of {plugin}"), moves, &keys).await {
-            Ok(moved) => Ok(moved),
+        let origin = format!("the candidate of {plugin}");
+        let checked = async {
+            let moved = self.keeps_rows(&loaded, &origin, moves, &keys).await?;
+            let still = self.still(&origin, &loaded.record.digest, &moved).await?;
+            Ok::<_, Refusal>((moved, still))
+        };
+        match checked.await {
+            Ok(checked) => Ok(checked),
             Err(refusal) => Err(self.refuse(plugin, refusal, order).await),
         }
     }

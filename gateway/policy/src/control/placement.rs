@@ -7,7 +7,7 @@ use tidegate_types::{collection::CollectionId, settings::Moves};
 use super::{Control, book::Loaded};
 use crate::{
     error::{Refusal, RefusalReason},
-    guard::{self, PlacedKey, Placement},
+    guard::{self, PlacedKey, Placement, Stillness},
     hook::Hook,
     recent::RecentKey,
 };
@@ -76,5 +76,26 @@ impl Control {
             // Also where moves are allowed: which they are is not known, and so not what is void.
             Err(error) => Err(refused(format!("the check did not finish: {error}"))),
         }
+    }
+
+    /// Before a version that looks for rows of these collections elsewhere starts to answer; to be held until it does.
+    ///
+    /// # Errors
+    /// Something was acknowledged for the places where they were looked for, and is not there.
+    pub async fn still(
+        &self,
+        origin: &str,
+        digest: &str,
+        moved: &[CollectionId],
+    ) -> Result<Option<Stillness>, Refusal> {
+        if moved.is_empty() {
+            return Ok(None);
+        }
+        self.probe.still(moved).await.map(Some).map_err(|why| Refusal {
+            origin: origin.to_owned(),
+            digest: digest.to_owned(),
+            reason: RefusalReason::Placement,
+            detail: format!("rows would be looked for elsewhere while {why}"),
+        })
     }
 }

@@ -15,7 +15,9 @@ use super::{
     follow::{Seen, stamps_of},
     start::{self, First},
 };
-use crate::{error::PolicyError, loader::Environment, signature::TrustedKeys, vault::Stage};
+use crate::{
+    error::PolicyError, guard::Stillness, hook::Hook, loader::Environment, signature::TrustedKeys, vault::Stage,
+};
 
 /// The plugins that a configuration changes, and whose rows they look for elsewhere.
 #[derive(Default)]
@@ -44,7 +46,12 @@ impl Control {
         // Stamped before reading: a change while reading is a change for the next look.
         let mut stamps = stamps_of(settings);
         let before = self.trusted.swap(Arc::new(trusted));
-        let changed = match self.changed(settings, &next, same).await {
+        let changed = async {
+            let changed = self.changed(settings, &next, same).await?;
+            let still = self.still_around(settings, &changed).await?;
+            Ok::<_, PolicyError>((changed, still))
+        };
+        let (changed, _still) = match changed.await {
             Ok(changed) => changed,
             Err(error) => {
                 self.trusted.store(before);
@@ -108,6 +115,18 @@ impl Control {
             changed.plugins.push(first);
         }
         Ok(changed)
+    }
+
+    /// All at once: what is still already cannot be made still again.
+    async fn still_around(
+        &self,
+        settings: &PolicySettings,
+        changed: &Changed,
+    ) -> Result<Option<Stillness>, PolicyError> {
+        let moving = changed.plugins.iter().find(|first| first.plugin.active.version(Hook::Route).is_some());
+        let Some(Plugin { name, active, .. }) = moving.map(|first| &first.plugin) else { return Ok(None) };
+        let still = self.still(&start::origin(settings, name), &active.record.digest, &changed.moved).await;
+        still.map_err(|refusal| PolicyError::Refused(Box::new(refusal)))
     }
 
     /// A canary was checked with the configuration before.

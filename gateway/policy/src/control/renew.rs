@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     error::Refusal,
+    guard::Stillness,
     loader::Environment,
     vault::{Action, VersionRecord},
 };
@@ -67,7 +68,12 @@ impl Control {
         let mut directories = (*environment.directories).clone();
         directories.insert(name.to_owned(), Arc::new(copy));
         let next = Arc::new(Environment { directories: Arc::new(directories), ..(*environment).clone() });
-        let rebuilt = match self.rebuilt(&next).await {
+        let rebuilt = async {
+            let rebuilt = self.rebuilt(&next).await?;
+            let still = self.still_for(name, &rebuilt).await?;
+            Ok::<_, Refusal>((rebuilt, still))
+        };
+        let (rebuilt, _still) = match rebuilt.await {
             Ok(rebuilt) => rebuilt,
             Err(refusal) => {
                 tracing::error!(directory = name, %refusal, "the changed directory is not taken into use");
@@ -147,6 +153,14 @@ impl Control {
             plugins.push(Rebuilt { name: name.clone(), active, previous, candidate, moved });
         }
         Ok(plugins)
+    }
+
+    /// All at once: what is still already cannot be made still again.
+    async fn still_for(&self, directory: &str, rebuilt: &[Rebuilt]) -> Result<Option<Stillness>, Refusal> {
+        let moved: Vec<CollectionId> = rebuilt.iter().flat_map(|rebuilt| rebuilt.moved.iter().copied()).collect();
+        let Some(first) = rebuilt.iter().find(|rebuilt| !rebuilt.moved.is_empty()) else { return Ok(None) };
+        let origin = format!("{} with the changed directory {directory}", first.name);
+        self.still(&origin, &first.active.record.digest, &moved).await
     }
 
     /// Refuses a version that, with the changed directory, does not look for rows where they are, judged by

@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tidegate_policy::{
     DirectorySource, Hook, Keeping, PlacedKey, PlacementProbe, PluginReport, PolicyError, PolicyHost, RouteQuery,
-    Session, control::report::HookReport,
+    Session, Stillness, control::report::HookReport,
 };
 use tidegate_types::{
     collection::{Collection, CollectionId, Consistency, Mode, Visibility, WriteReach},
@@ -87,11 +87,22 @@ pub struct Keys(
     pub AtomicUsize,
     /// Directories are not read before it lets them.
     pub Mutex<Option<Arc<Notify>>>,
+    /// Why keys cannot be looked for elsewhere now.
+    pub Mutex<Option<String>>,
 );
 
 impl PlacementProbe for Keys {
     fn sample(&self) -> BoxFuture<'_, Vec<PlacedKey>> {
         Box::pin(async { self.0.clone() })
+    }
+
+    fn still<'a>(&'a self, _: &'a [CollectionId]) -> BoxFuture<'a, Result<Stillness, String>> {
+        Box::pin(async {
+            match self.5.lock().expect("alive").clone() {
+                Some(why) => Err(why),
+                None => Ok(Stillness::of(())),
+            }
+        })
     }
 
     fn moved(&self, collections: &[CollectionId]) {
@@ -187,7 +198,7 @@ impl Setup {
         let tenants = self.tenants(&topology);
         let mut registry = Registry::default();
         let (moved, asked, gate) = (Mutex::default(), AtomicUsize::new(0), Mutex::default());
-        let probe = Arc::new(Keys(self.placed, moved, Mutex::new(self.directories), asked, gate));
+        let probe = Arc::new(Keys(self.placed, moved, Mutex::new(self.directories), asked, gate, Mutex::default()));
         let known = (tenants.clone(), topology.clone());
         let host = start_for(&settings, known, probe.clone(), Keeping::Kept, &mut registry)?;
         Ok(Fixture { host, topology, tenants, registry, products: collection("products"), probe, settings, folder })
@@ -344,6 +355,11 @@ impl Fixture {
         let known = (self.tenants.clone(), self.topology.clone());
         let host = start_for(&self.settings, known, self.probe.clone(), Keeping::Nothing, &mut Registry::default());
         host.expect("looking takes nothing")
+    }
+
+    /// Keys cannot be looked for elsewhere now, for this reason.
+    pub fn restless(&self, why: Option<&str>) {
+        *self.probe.5.lock().expect("alive") = why.map(str::to_owned);
     }
 
     /// The collections whose rows moved so far.
