@@ -19,8 +19,10 @@
 //! - [`metrics`]: reading `/metrics`
 //! - [`proxy`]: a network that delays, trickles, stalls and cuts
 //! - [`soak`]: clients, disasters and the history checker on real processes
+//! - [`behind`]: write-behind while everything fails, and what became of each write
 //! - [`history`]: is a record of concurrent reads and writes linearizable? A crate of its own, shared with the simulation
 
+pub mod behind;
 pub mod client;
 pub mod config;
 pub mod gateway;

@@ -1,22 +1,22 @@
 //! Write-behind when something fails: the gateway, a shard, a row; or when too much waits. What is promised:
 //! gateway/docs/WRITE-BEHIND.md.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+use std::time::Duration;
 
 use http::Method;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tidegate_tests::{
     Answer, Client, Gateway, Shards, World,
+    behind::{Effort, Stage},
     journal::{
         DIRTY, HOLD, acknowledged, behind, depth, flushed, folder, line, profile, quantity, status, stored, world,
     },
     schema, until,
 };
-use tokio::task::JoinSet;
+
+/// What `tidegate-soak --behind` does for longer.
+const SLICE: Effort = Effort { kills: 4, outage: Duration::from_secs(3), rate: 300, seed: 3 };
 
 #[tokio::test]
 async fn a_repeated_request_has_one_effect_and_the_same_answer_also_after_a_crash() {
@@ -228,122 +228,21 @@ async fn unfit_tables_and_journals_that_are_not_served_are_refused() {
     drop(shards);
 }
 
-/// What one client wrote and was told.
-#[derive(Debug, Default)]
-struct Written {
-    /// Row and value of each acknowledged write, in order.
-    acknowledged: Vec<(i64, i64)>,
-    /// Of each without an answer.
-    unknown: Vec<(i64, i64)>,
-}
-
-/// What writers share.
-#[derive(Debug, Default)]
-struct Signals {
-    stop: AtomicBool,
-    acknowledged: AtomicUsize,
-}
-
-/// Writes rising values to rows of its own until it is stopped or its gateway is gone.
-async fn write_on(
-    client: Client,
-    profile: i64,
-    rows: std::ops::Range<i64>,
-    first: i64,
-    signals: Arc<Signals>,
-) -> Written {
-    let mut written = Written::default();
-    for (value, product) in (first..).zip(rows.clone().cycle()) {
-        if signals.stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let answer = client.put(&line(profile, product), &quantity(value)).try_send().await;
-        match answer.map(|answer| answer.status) {
-            Ok(202) => {
-                signals.acknowledged.fetch_add(1, Ordering::Relaxed);
-                written.acknowledged.push((product, value));
-            }
-            Ok(429 | 503) => {}
-            Ok(_) | Err(_) => {
-                written.unknown.push((product, value));
-                break;
-            }
-        }
-    }
-    written
-}
-
-/// What was applied, noted by the database in the transaction that applied it. A CHECK and not a trigger, which would
-/// make the table unfit; an upsert that meets a row asks it twice.
-const ORACLE: &str = "
-CREATE TABLE seen (n bigserial, xid xid8, profile_id bigint, product_id bigint, quantity int);
-CREATE FUNCTION note(bigint, bigint, int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
-INSERT INTO seen (xid, profile_id, product_id, quantity) VALUES (pg_current_xact_id(), $1, $2, $3); RETURN true; END $$;
-ALTER TABLE carts ADD CHECK (note(profile_id, product_id, quantity)) NOT VALID";
-
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_killed_under_load_again_and_again_loses_doubles_and_reorders_nothing() {
-    const KILLS: usize = 5;
-    const CLIENTS: i64 = 8;
-    /// Acknowledged between two kills, at least.
-    const WRITES: usize = 200;
-    let dir = folder();
-    let shards = Shards::start(2).await;
-    schema::create(&shards, tidegate_tests::world::PRODUCTS).await;
-    shards.execute_all(ORACLE).await;
-    let mut world = World::over(shards, |config| behind(config, dir.path())).await;
-    let profiles = [profile(&world.shards, 0), profile(&world.shards, 1)];
-    let mut all: Vec<(i64, i64, i64)> = Vec::new();
-    let mut unknown: Vec<(i64, i64, i64)> = Vec::new();
-    let mut next = 1;
-    for round in 0..=KILLS {
-        let signals = Arc::new(Signals::default());
-        let mut writers = JoinSet::new();
-        for client in 0..CLIENTS {
-            let profile = profiles[usize::try_from(client % 2).expect("small")];
-            let (rows, signals) = (20_000 + client * 10..20_003 + client * 10, signals.clone());
-            let writing = write_on(world.gateway.client(), profile, rows, next, signals);
-            writers.spawn(async move { (profile, writing.await) });
-        }
-        let enough = || std::future::ready((signals.acknowledged.load(Ordering::Relaxed) >= WRITES).then_some(()));
-        until("enough is acknowledged", enough).await;
-        if round < KILLS {
-            world.gateway = world.gateway.kill_and_start().await;
-        }
-        signals.stop.store(true, Ordering::Relaxed);
-        for (profile, written) in writers.join_all().await {
-            let with = |of: Vec<(i64, i64)>| of.into_iter().map(move |(product, value)| (profile, product, value));
-            all.extend(with(written.acknowledged));
-            unknown.extend(with(written.unknown));
-        }
-        next = all.iter().chain(&unknown).map(|(_, _, value)| *value).max().unwrap_or(0) + 1;
-    }
-    flushed(&world.gateway).await;
-    let mut rows: Vec<(i64, i64)> = all.iter().map(|(profile, product, _)| (*profile, *product)).collect();
-    rows.sort_unstable();
-    rows.dedup();
-    for (profile, product) in &rows {
-        let last = |of: &[(i64, i64, i64)]| {
-            of.iter().filter(|(p, q, _)| (p, q) == (profile, product)).map(|(_, _, value)| *value).max()
-        };
-        let (acknowledged, perhaps) = (last(&all), last(&unknown));
-        let found = stored(&world.shards, *profile, *product).await.and_then(|text| text.parse::<i64>().ok());
-        assert!(found >= acknowledged, "row {profile},{product}: {found:?}, acknowledged {acknowledged:?}");
-        assert!(found == acknowledged || found == perhaps.max(acknowledged), "{found:?}: {acknowledged:?} {perhaps:?}");
-        let wrong = format!(
-            "SELECT count(*)::text FROM (SELECT quantity, count(DISTINCT xid) AS times, \
-             lag(quantity) OVER (ORDER BY min(n)) AS before FROM seen \
-             WHERE profile_id = {profile} AND product_id = {product} GROUP BY quantity) x \
-             WHERE times > 1 OR quantity < before"
-        );
-        let wrong = world.shards.text(world.shards.shard_of(profile), &wrong).await;
-        assert_eq!(wrong.as_deref(), Some("0"), "row {profile},{product}: applied twice, or in another order");
-    }
-    println!(
-        "{} kills, {} acknowledged writes of {} rows, {} of unknown outcome: 0 lost, 0 doubled, 0 reordered",
-        KILLS,
-        all.len(),
-        rows.len(),
-        unknown.len()
-    );
+    let mut stage = Stage::build(SLICE).await;
+    let killed = stage.kills(SLICE.kills).await;
+    println!("{killed}");
+    assert!(killed.right() && killed.acknowledged > 1000 && killed.applied > 100, "{killed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_are_acknowledged_while_no_shard_is_up_and_all_reach_theirs() {
+    let mut stage = Stage::build(SLICE).await;
+    let out = stage.outage("all shards down", &[0, 1], SLICE.outage).await;
+    println!("{out}");
+    assert!(out.right() && out.deepest > 200 && out.acknowledged >= out.deepest, "{out}");
+    let poison = stage.poison().await;
+    println!("{poison}");
+    assert!(poison.right() && poison.letters > 5, "{poison}");
 }

@@ -5,13 +5,17 @@
 //! tidegate-soak --real --gateways 1 --no-redis --no-outside-writer
 //! tidegate-soak --simulate 10000000 [--seed N]               simulated worlds, from this seed on
 //! tidegate-soak --replay SEED                                one seed, in words
+//! tidegate-soak --behind [--kills N] [--outage SECONDS] [--rate N] [--seed N]   write-behind: kills, outages, poison
 //! ```
 
 mod simulate;
 
 use std::{process::ExitCode, time::Duration};
 
-use tidegate_tests::soak::{self, Effort, Neighbour, Tier};
+use tidegate_tests::{
+    behind,
+    soak::{self, Effort, Neighbour, Tier},
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -19,7 +23,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: &str = "tidegate-soak --real [--operations N] [--seconds N] [--seed N] [--clients N]
               [--gateways N] [--redis|--no-redis] [--outside-writer|--no-outside-writer] [--calm MILLISECONDS]
 tidegate-soak --simulate OPERATIONS [--seed N]
-tidegate-soak --replay SEED [--focus any|alone|members|promotions]";
+tidegate-soak --replay SEED [--focus any|alone|members|promotions]
+tidegate-soak --behind [--kills N] [--outage SECONDS] [--rate WRITES_PER_SECOND] [--seed N]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -34,6 +39,13 @@ fn main() -> ExitCode {
         simulate::run(number("--simulate", 100_000), seed)
     } else if has("--replay") {
         simulate::replay(number("--replay", 0), value("--focus").as_deref())
+    } else if has("--behind") {
+        write_behind(behind::Effort {
+            kills: number("--kills", 100),
+            outage: Duration::from_secs(number("--outage", 600)),
+            rate: u32::try_from(number("--rate", 2000)).unwrap_or(u32::MAX).max(1),
+            seed,
+        })
     } else if has("--real") {
         real(Effort {
             operations: number("--operations", 100_000),
@@ -56,4 +68,11 @@ fn real(effort: Effort) -> ExitCode {
     let totals = runtime.block_on(soak::run(effort));
     println!("{totals}");
     if totals.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn write_behind(effort: behind::Effort) -> ExitCode {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let totals = runtime.block_on(behind::run(effort));
+    println!("{totals}");
+    if totals.right() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
