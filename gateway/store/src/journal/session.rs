@@ -4,6 +4,9 @@
 //! - A connection is used only if it leads to a primary that waits for standbys in every COMMIT of this role.
 //! - A COMMIT whose wait for the standbys is cancelled (`pg_cancel_backend`) *succeeds*, with a WARNING. So warnings are
 //!   counted, and a statement that brought one has not succeeded.
+//! - Who empties `synchronous_standby_names` (some failover managers do when there is no standby left) lets every COMMIT that
+//!   waits *succeed*, too. So each statement is followed, in the same flight, by a look at it: PostgreSQL tells its backends
+//!   of a new configuration before it lets those go that wait.
 //! - `statement_timeout` does not end that wait (PostgreSQL disarms it before), so the gateway has a clock of its own.
 
 use std::{
@@ -15,10 +18,11 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join;
 use tidegate_types::settings::Secret;
 use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
 use tokio_postgres::{
-    AsyncMessage, Client, Config, NoTls, Row, SimpleQueryMessage,
+    AsyncMessage, Client, Config, NoTls, Row, SimpleQueryMessage, Statement,
     config::{Host, SslMode},
     error::Severity,
     types::{ToSql, Type},
@@ -37,6 +41,12 @@ const SERVER_TIMEOUT: Duration = Duration::from_secs(8);
 /// What every connection shows before it is used.
 const VERIFY: &str = "SELECT pg_catalog.pg_is_in_recovery()::text, \
 pg_catalog.current_setting('synchronous_standby_names'), pg_catalog.current_setting('synchronous_commit')";
+
+/// Behind every statement.
+const HAS_STANDBYS: &str = "SELECT pg_catalog.btrim(pg_catalog.current_setting('synchronous_standby_names')) <> ''";
+
+const NO_STANDBYS: &str = "`synchronous_standby_names` is empty, so what it acknowledges is on one machine only: set it, \
+with at least one standby, or use class \"local\"";
 
 /// A bound value and its type.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -162,6 +172,8 @@ pub(super) struct Session {
     warnings: Arc<AtomicU64>,
     /// Drives the socket; aborting it closes the connection.
     driver: JoinHandle<()>,
+    /// `None` until verified.
+    has_standbys: Option<Statement>,
 }
 
 impl Drop for Session {
@@ -195,8 +207,10 @@ impl Session {
                 }
             }
         });
-        let session = Self { client, name: database.name.clone(), warnings, driver };
+        let name = database.name.clone();
+        let mut session = Self { client, name, warnings, driver, has_standbys: None };
         session.verify().await?;
+        session.has_standbys = Some(session.run(session.client.prepare(HAS_STANDBYS)).await?);
         Ok(session)
     }
 
@@ -209,10 +223,7 @@ impl Session {
             return unfit("it is a standby (in recovery), and the journal needs the primary");
         }
         if text(1).trim().is_empty() {
-            return unfit(
-                "`synchronous_standby_names` is empty, so what it acknowledges is on one machine only: set it, with at \
-                 least one standby, or use class \"local\"",
-            );
+            return unfit(NO_STANDBYS);
         }
         match text(2) {
             "on" | "remote_apply" | "remote_write" => Ok(()),
@@ -223,24 +234,36 @@ impl Session {
         }
     }
 
-    /// Runs a statement. Silence for too long, and a warning that came meanwhile, count as a lost connection.
+    /// Runs a statement. Silence for too long, and a warning that came meanwhile, count as a lost connection; without
+    /// standbys it has not succeeded either.
     pub(super) async fn run<T>(
         &self,
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, JournalError> {
         let warned = self.warnings.load(Ordering::Acquire);
-        let done = match timeout(STATEMENT_TIMEOUT, work).await {
-            Ok(done) => done.map_err(|error| JournalError::of(&self.name, &error))?,
+        // Polled in this order, so sent in this order.
+        let (done, has_standbys) = match timeout(STATEMENT_TIMEOUT, join(work, self.has_standbys())).await {
+            Ok((done, has_standbys)) => (done.map_err(|error| JournalError::of(&self.name, &error))?, has_standbys),
             Err(_) => {
                 let reason = "no answer in time (is there no synchronous standby?)";
                 return Err(JournalError::unavailable(&self.name, reason));
             }
         };
+        if !has_standbys.map_err(|error| JournalError::of(&self.name, &error))? {
+            return Err(JournalError::unfit(&self.name, NO_STANDBYS));
+        }
         if self.warnings.load(Ordering::Acquire) != warned {
             let reason = "it warned, as it does when a COMMIT was told not to wait for the standbys any longer";
             return Err(JournalError::unavailable(&self.name, reason));
         }
         Ok(done)
+    }
+
+    async fn has_standbys(&self) -> Result<bool, tokio_postgres::Error> {
+        match &self.has_standbys {
+            Some(look) => self.client.query_one(look, &[]).await?.try_get(0),
+            None => Ok(true),
+        }
     }
 
     /// Returns when the connection has ended.

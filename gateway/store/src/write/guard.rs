@@ -41,8 +41,7 @@ impl Held {
     ///
     /// # Errors
     /// That of the connection.
-    pub(super) async fn ask(client: &Client, guard: Option<JournalGuard>) -> Result<Self, Error> {
-        let Some(guard) = guard else { return Ok(Self::Yes) };
+    pub(super) async fn ask(client: &Client, guard: JournalGuard) -> Result<Self, Error> {
         let journal = to_bigint(guard.journal);
         match client.query_typed(HOLD, &[(&journal, Type::INT8)]).await {
             Ok(rows) => {

@@ -205,8 +205,10 @@ enum Begin {
 /// BEGIN, and the guard in the same flight.
 async fn start(client: &Client, begin: Begin) -> Result<Held, Error> {
     match begin {
-        Begin::Needed(guard) => {
-            let (begun, held) = join(client.batch_execute("BEGIN"), Held::ask(client, guard)).await;
+        Begin::Needed(None) => client.batch_execute("BEGIN").await.map(|()| Held::Yes),
+        // Boxed for all other writes: their futures would be larger by it.
+        Begin::Needed(Some(guard)) => {
+            let (begun, held) = Box::pin(join(client.batch_execute("BEGIN"), Held::ask(client, guard))).await;
             begun.and(held)
         }
         Begin::Done => Ok(Held::Yes),

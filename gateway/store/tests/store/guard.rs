@@ -33,7 +33,8 @@ async fn world() -> World {
 
 fn upsert(world: &World, id: i64) -> WriteRequest {
     let body = body(&format!("{{\"id\":{id},\"n\":5}}"));
-    world.request("items", WriteAction::Insert { body, resolution: Resolution::Merge, missing: Missing::Null })
+    world
+        .request("items", WriteAction::Insert { body, resolution: Resolution::MergeDuplicates, missing: Missing::Null })
 }
 
 async fn begin(world: &World, id: i64, epoch: u64) -> Result<PreparedWrite, StoreError> {

@@ -1,9 +1,11 @@
 //! What an owner appends, and when it has failed.
 
+use std::sync::Arc;
+
 use tidegate_journal::{AppendError, Ended, Log, Record, Space};
 use tidegate_store::journal::{Bounds, JournalError};
 
-use super::{append, open, s, seen, sequences, take, world};
+use super::{World, append, open, s, seen, sequences, take, world};
 use crate::world::until;
 
 #[tokio::test]
@@ -76,8 +78,8 @@ async fn a_taking_waits_for_an_append_under_way_and_finds_it() {
     assert_eq!((sequences(&kept), log.last()), (vec![1], s(1)));
 }
 
-/// An append that waits for its standby, and then this happens to its connection.
-async fn in_the_middle_of_a_commit(what: &str) {
+/// An append that waits for its standby, and then this happens.
+async fn in_the_middle_of_a_commit(what: &str, happens: impl AsyncFnOnce(&World)) {
     let world = world().await;
     let database = world.gateway();
     let (log, _) = open(&database, "one").await;
@@ -86,7 +88,7 @@ async fn in_the_middle_of_a_commit(what: &str) {
     let (under_way, gathered) = (append(&log, b"under way"), append(&log, b"gathered"));
     world.commits_wait(1).await;
     let next = append(&log, b"next group");
-    world.to_logs(what).await;
+    happens(&world).await;
     for ticket in [under_way, gathered, next] {
         assert_eq!(ticket.durable().await, Err(Ended::Failed), "{what}");
     }
@@ -94,6 +96,7 @@ async fn in_the_middle_of_a_commit(what: &str) {
     let refused = log.append(&Record { partition: 7, idempotency: None, payload: b"later" });
     assert_eq!(refused.unwrap_err(), AppendError::Ended(Ended::Failed));
     world.standby.resume();
+    world.set_standbys("*").await;
     // Whatever was committed is found, whole groups of it, and the next number is free.
     let (log, kept) = open(&database, "one").await;
     assert!([1, 2, 3].contains(&kept.len()), "{kept:?}");
@@ -105,13 +108,43 @@ async fn in_the_middle_of_a_commit(what: &str) {
 
 #[tokio::test]
 async fn a_connection_that_is_lost_in_the_middle_of_a_commit_ends_the_log() {
-    in_the_middle_of_a_commit("pg_terminate_backend").await;
+    in_the_middle_of_a_commit("ended", async |world| world.to_logs("pg_terminate_backend").await).await;
 }
 
 /// PostgreSQL then says that the COMMIT succeeded.
 #[tokio::test]
 async fn a_commit_that_was_told_not_to_wait_for_the_standby_ends_the_log() {
-    in_the_middle_of_a_commit("pg_cancel_backend").await;
+    in_the_middle_of_a_commit("cancelled", async |world| world.to_logs("pg_cancel_backend").await).await;
+}
+
+/// And then, too.
+#[tokio::test]
+async fn a_commit_that_lost_its_standbys_while_it_waited_ends_the_log() {
+    in_the_middle_of_a_commit("alone", async |world| world.set_standbys("").await).await;
+}
+
+#[tokio::test]
+async fn without_standbys_nothing_is_appended_taken_or_renewed_any_more() {
+    let world = world().await;
+    let database = world.gateway();
+    let (log, _) = open(&database, "one").await;
+    let held = [(Arc::from("a"), 1)];
+    database.renew(&held, "one").await.unwrap();
+    world.set_standbys("").await;
+    // Each of the server's processes learns of it by itself.
+    until("the log has ended", async || {
+        match log.append(&Record { partition: 7, idempotency: None, payload: b"alone" }) {
+            Ok(ticket) => ticket.durable().await.is_err(),
+            Err(_) => true,
+        }
+    })
+    .await;
+    until("nothing is renewed", async || matches!(database.renew(&held, "one").await, Err(JournalError::Unfit { .. })))
+        .await;
+    assert!(matches!(database.partitions(&["a".into()]).await, Err(JournalError::Unfit { .. })));
+    assert!(matches!(database.check().await, Err(JournalError::Unfit { .. })));
+    world.set_standbys("*").await;
+    open(&database, "one").await;
 }
 
 #[tokio::test]

@@ -72,18 +72,19 @@ async fn world() -> World {
     let cluster = Cluster::builder(binaries.clone(), dir.path().join("journal"))
         .name("journal")
         .durability(Durability::Fast)
-        .options([("synchronous_standby_names", "*")])
         .template(Template::prepare(&binaries, &root).await.unwrap())
         .start()
         .await
         .unwrap();
+    // In the file, where a test may change it, and before the first COMMIT that would wait.
+    let sql = connect(&cluster.url("postgres")).await;
     let received = dir.path().join("received");
     std::fs::create_dir(&received).unwrap();
     let mut follow = Command::new(binaries.program("pg_receivewal"));
     follow.args(["--synchronous", "--dbname"]).arg(cluster.url("postgres")).arg("--directory").arg(received);
     let standby = Standby(follow.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-    let sql = connect(&cluster.url("postgres")).await;
     let world = World { sql, standby, cluster, dir };
+    world.set_standbys("*").await;
     until("the standby follows", async || {
         world.count("pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'").await == 1
     })
@@ -123,6 +124,17 @@ impl World {
             self.count("pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'tidegate journal %'")
                 .await
                 == 1
+        })
+        .await;
+    }
+
+    /// Changes who is waited for.
+    async fn set_standbys(&self, names: &str) {
+        self.sql.batch_execute(&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'")).await.unwrap();
+        self.sql.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        until("it is known", async || {
+            let known = self.sql.query_one("SHOW synchronous_standby_names", &[]).await.unwrap();
+            known.get::<_, &str>(0) == names
         })
         .await;
     }
