@@ -25,7 +25,8 @@ pub enum JournalError {
         /// For logs and operators; never sent to clients.
         reason: Arc<str>,
     },
-    /// What is kept in it would not survive, or it cannot be used as it is. Nothing was done.
+    /// What is kept in it would not survive, or it cannot be used as it is. Nothing was done; but where it has lost its last
+    /// standby meanwhile, that is unknown.
     #[error("the journal's database {database}: {reason}")]
     Unfit {
         /// Its hosts and name.

@@ -222,6 +222,7 @@ impl Session {
         if text(0) != "false" {
             return unfit("it is a standby (in recovery), and the journal needs the primary");
         }
+        // Before the first statement; behind it and all others it is looked at again.
         if text(1).trim().is_empty() {
             return unfit(NO_STANDBYS);
         }

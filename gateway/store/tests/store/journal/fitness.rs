@@ -1,12 +1,12 @@
 //! What a database must be, to keep a journal.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use tidegate_postgres::{Binaries, Cluster, Durability};
-use tidegate_store::journal::{GRANTS, JournalDatabase, JournalError, TABLES};
+use tidegate_store::journal::{GRANTS, JournalDatabase, JournalError, Partition, TABLES};
 use tidegate_types::settings::Secret;
 
-use super::{BOUNDS, World, take, world};
+use super::{BOUNDS, LEASE, World, take, world};
 
 fn over(url: &str) -> JournalDatabase {
     JournalDatabase::new(&Secret::new(url.to_owned()), BOUNDS).unwrap()
@@ -46,6 +46,24 @@ async fn a_server_without_synchronous_standbys_is_refused() {
     assert!(refused.contains("`synchronous_standby_names` is empty"), "{refused}");
     let problem = database.check().await.unwrap_err().into_problem();
     assert_eq!((&*problem.code, problem.details), ("TG003", None));
+    // Before anything is done there.
+    let sql = world.sql(crate::world::A).await;
+    let row =
+        "INSERT INTO tidegate.partitions (shard, journal, epoch, beat, lease_ms, seq) VALUES ('a', 1, 0, 0, 0, 0)";
+    sql.batch_execute(&format!("{TABLES}{row}")).await.unwrap();
+    let found = Partition {
+        shard: "a".into(),
+        journal: 1,
+        owner: None,
+        address: None,
+        epoch: 0,
+        beat: 0,
+        lease: Duration::ZERO,
+    };
+    let taken = over(&world.clusters[0].url("a")).take(&found, "one", "one:80", LEASE).await;
+    assert!(matches!(taken, Err(JournalError::Unfit { .. })), "{taken:?}");
+    let epoch = sql.query_one("SELECT epoch FROM tidegate.partitions", &[]).await.unwrap();
+    assert_eq!(epoch.get::<_, i64>(0), 0);
 }
 
 #[tokio::test]

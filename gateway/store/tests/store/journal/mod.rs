@@ -113,7 +113,9 @@ impl World {
     /// Waits until as many appends are inserted and wait for the standby.
     async fn commits_wait(&self, connections: i64) {
         until("a COMMIT waits for the standby", async || {
-            self.count("pg_stat_activity WHERE wait_event = 'SyncRep'").await == connections
+            self.count("pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name LIKE 'tidegate journal %'")
+                .await
+                == connections
         })
         .await;
     }
