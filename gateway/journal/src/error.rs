@@ -113,8 +113,8 @@ pub enum AppendError {
         /// What they may take, in bytes.
         max: u64,
     },
-    /// The disk is behind: too much waits for it.
-    #[error("{bytes} of {max} bytes wait for the journal's disk")]
+    /// The disk, or the database, is behind: too much waits for it.
+    #[error("{bytes} of {max} bytes wait to be durable in the journal")]
     Behind {
         /// What waits, in bytes.
         bytes: u64,
@@ -132,7 +132,7 @@ pub enum AppendError {
         /// The most.
         max: u64,
     },
-    /// The journal was closed, or its disk has failed.
+    /// The journal was closed, or has failed.
     #[error("{0}")]
     Ended(#[from] Ended),
 }
@@ -143,8 +143,8 @@ pub enum Ended {
     /// It was closed.
     #[error("the journal is closed")]
     Closed,
-    /// Its disk has failed: [`Fatal`].
-    #[error("the journal's disk has failed")]
+    /// Its disk has failed ([`Fatal`]), or its database, or somebody else has taken it over.
+    #[error("the journal has failed")]
     Failed,
 }
 

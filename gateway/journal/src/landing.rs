@@ -18,19 +18,27 @@ const DURABLE: u8 = 1;
 const CLOSED: u8 = 2;
 const FAILED: u8 = 3;
 
-/// One batch.
+/// One batch, by whoever writes it. It is settled once: [`Landing::land`] or [`Landing::end`].
 #[derive(Debug, Default)]
-pub(crate) struct Landing {
+pub struct Landing {
     state: AtomicU8,
     waiting: Notify,
 }
 
 impl Landing {
-    pub(crate) fn land(&self) {
+    /// A batch that is not durable yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All of it is durable, and all before it.
+    pub fn land(&self) {
         self.settle(DURABLE);
     }
 
-    pub(crate) fn end(&self, how: Ended) {
+    /// Whether it is durable will not be known here.
+    pub fn end(&self, how: Ended) {
         self.settle(match how {
             Ended::Closed => CLOSED,
             Ended::Failed => FAILED,
@@ -42,7 +50,9 @@ impl Landing {
         self.waiting.notify_waiters();
     }
 
-    fn state(&self) -> Option<Result<(), Ended>> {
+    /// What became of it, if that is known.
+    #[must_use]
+    pub fn state(&self) -> Option<Result<(), Ended>> {
         match self.state.load(Ordering::Acquire) {
             WAITING => None,
             DURABLE => Some(Ok(())),
@@ -51,7 +61,11 @@ impl Landing {
         }
     }
 
-    pub(crate) async fn landed(&self) -> Result<(), Ended> {
+    /// Waits until that is known.
+    ///
+    /// # Errors
+    /// [`Ended`]: whether the batch is durable is unknown.
+    pub async fn landed(&self) -> Result<(), Ended> {
         loop {
             // Made before looking: who lands after the look wakes it.
             let woken = self.waiting.notified();
@@ -66,8 +80,8 @@ impl Landing {
 /// A record that was taken, and is not durable before its ticket says so.
 #[must_use = "a record is durable when its ticket says so"]
 pub struct Ticket {
-    pub(crate) sequence: Sequence,
-    pub(crate) landing: Arc<Landing>,
+    sequence: Sequence,
+    landing: Arc<Landing>,
 }
 
 impl fmt::Debug for Ticket {
@@ -77,6 +91,11 @@ impl fmt::Debug for Ticket {
 }
 
 impl Ticket {
+    /// For a record that leaves with this batch.
+    pub fn new(sequence: Sequence, landing: Arc<Landing>) -> Self {
+        Self { sequence, landing }
+    }
+
     /// Of which record.
     #[must_use]
     pub fn sequence(&self) -> Sequence {

@@ -28,7 +28,8 @@
 //! ```
 //!
 //! # Layout
-//! - [`journal`]: the handle: append, wait, release
+//! - [`mod@log`]: what is needed of a log, wherever it is kept
+//! - [`journal`]: the handle of this one: append, wait, release
 //! - [`disk`]: what is needed of a disk, and the real one
 //! - `state`: what is shared under a lock, [`landing`]: who waits; [`writer`]: who writes
 //! - [`recovery`]: opening, and what was kept; `reader`: the records of a segment
@@ -50,6 +51,7 @@ mod format;
 pub mod identity;
 pub mod journal;
 pub mod landing;
+pub mod log;
 #[cfg(any(test, feature = "simulated-disk"))]
 pub mod matrix;
 mod reader;
@@ -65,7 +67,8 @@ pub use error::{AppendError, Damage, Ended, Fatal, OpenError};
 pub use format::MAX_PAYLOAD;
 pub use identity::JournalId;
 pub use journal::{Journal, Record};
-pub use landing::Ticket;
+pub use landing::{Landing, Ticket};
+pub use log::{Log, Waiting};
 pub use reader::KeptRecord;
 pub use recovery::{Recovered, Torn};
 pub use settings::{OnFatal, Settings};

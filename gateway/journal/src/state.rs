@@ -124,7 +124,7 @@ impl Batch {
     }
 }
 
-/// How long syncs of the disk took since the journal was opened.
+/// How long syncs took since the journal was opened: of the disk, or of a database that waits for its standbys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SyncTimes {
     /// How many there were.
@@ -136,7 +136,8 @@ pub struct SyncTimes {
 }
 
 impl SyncTimes {
-    pub(crate) fn add(&mut self, took: Duration) {
+    /// Counts one more.
+    pub fn add(&mut self, took: Duration) {
         self.count += 1;
         self.sum += took;
         self.max = self.max.max(took);
@@ -328,7 +329,7 @@ impl State {
         out.extend_from_slice(&[0; crate::format::ALIGNMENT][..padding]);
         self.place.offset += bytes;
         self.queued += bytes;
-        Ticket { sequence, landing: self.pending.landing.clone() }
+        Ticket::new(sequence, self.pending.landing.clone())
     }
 
     /// What is to be written now, if anything; who comes later goes into the next. `buffer`: where to collect that.

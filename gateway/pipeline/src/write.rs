@@ -121,7 +121,7 @@ pub(crate) async fn on_shard(
 
 async fn run(shared: &Arc<Shared>, begun: Begun) -> Result<Done, Problem> {
     let wanted = values::wanted(&begun.edition.collections, &begun.write.collection, begun.session.invalidation());
-    let prepared = shared.store.begin_write(begun.shard, &begun.write, wanted.as_deref()).await;
+    let prepared = shared.store.begin_write(begun.shard, &begun.write, wanted.as_deref(), None).await;
     let mut prepared = prepared.map_err(|error| error.into_problem())?;
     let purged = purged(shared, &begun, &prepared);
     let told = match raise_floors(shared, &begun, &prepared, wanted.as_deref().unwrap_or_default(), &purged.hard) {

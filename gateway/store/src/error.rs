@@ -80,6 +80,12 @@ pub enum StoreError {
         /// What is wrong and how to mend it, for operators.
         reason: Arc<str>,
     },
+    /// Somebody else owns the journal that the write's rows wait in, so it is for that one to do. Nothing was committed.
+    #[error("another gateway has taken over the journal of shard {shard}")]
+    TakenOver {
+        /// The shard.
+        shard: Arc<str>,
+    },
     /// The request cannot be done, found without or besides the database.
     #[error("{0}")]
     Refused(Arc<Problem>),

@@ -13,6 +13,7 @@
 //! - [`mod@feed`]: what changed, told by logical replication
 //! - [`mod@write`]: writes up to COMMIT, and COMMIT
 //! - [`mod@flush`]: what was acknowledged before the shard had it, applied; what cannot be, kept
+//! - [`journal`]: the journal of class `replicated`, in a database of its own, and who owns which part of it
 //! - [`values`]: rows as PostgreSQL would render them, and whether they may be acknowledged without asking it
 //! - [`members`]: the gateways that must hear of a write, as a table on each primary
 //! - [`metrics`]
@@ -30,6 +31,7 @@ pub mod feed;
 pub mod flush;
 mod gate;
 mod identity;
+pub mod journal;
 mod list;
 mod loader;
 pub mod members;
@@ -47,4 +49,4 @@ pub use error::StoreError;
 pub use loader::batch::Rows;
 pub use members::Members;
 pub use store::{Gateways, ListPart, ListRows, LoadedRow, PoolState, Reachable, ShardState, Store};
-pub use write::{PreparedWrite, Reread, images};
+pub use write::{JournalGuard, PreparedWrite, Reread, images};

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tidegate_types::problem::{Problem, ProblemKind, codes};
 
-use crate::error::{DatabaseReport, StoreError};
+use crate::{
+    error::{DatabaseReport, StoreError},
+    journal::JournalError,
+};
 
 /// How long a client should wait before it tries an unreachable shard again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -14,6 +17,7 @@ pub(crate) fn problem(error: &StoreError) -> Problem {
         StoreError::Refused(problem) => Problem::clone(problem),
         StoreError::Database { shard, report } => reported(shard, report),
         StoreError::Unavailable { shard, .. } | StoreError::Journal { shard, .. } => unavailable(shard),
+        StoreError::TakenOver { shard } => taken_over(shard),
         StoreError::PoolTimeout { class, .. } => {
             let message = format!("Timed out acquiring a {class} connection from the connection pool.");
             Problem::new(ProblemKind::PoolTimeout, "PGRST003", message).retry_after(RETRY_DELAY)
@@ -43,6 +47,33 @@ pub(crate) fn problem(error: &StoreError) -> Problem {
             Problem::new(ProblemKind::Internal, "XX000", "The gateway could not use the database's answer")
         }
     }
+}
+
+/// Which of the failures it was is for operators: to a client the rows are out of reach for a while, or for longer.
+pub(crate) fn journal_problem(error: &JournalError) -> Problem {
+    match error {
+        JournalError::TakenOver { shard } => taken_over(shard),
+        JournalError::Setup { .. }
+        | JournalError::Unavailable { .. }
+        | JournalError::Unfit { .. }
+        | JournalError::Damaged { .. }
+        | JournalError::Database { .. } => Problem::new(
+            ProblemKind::ShardUnavailable,
+            codes::SHARD_UNAVAILABLE,
+            "The journal cannot be reached at the moment",
+        )
+        .retry_after(RETRY_DELAY),
+    }
+}
+
+fn taken_over(shard: &str) -> Problem {
+    Problem::new(
+        ProblemKind::ShardUnavailable,
+        codes::SHARD_UNAVAILABLE,
+        format!("Another gateway has taken over writes to shard {shard}"),
+    )
+    .details("Nothing was written.")
+    .retry_after(RETRY_DELAY)
 }
 
 fn unavailable(shard: &str) -> Problem {

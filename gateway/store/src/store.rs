@@ -28,7 +28,7 @@ use crate::{
     members::Members,
     metrics::Metrics,
     shard::{Shard, access},
-    write::{self, PreparedWrite},
+    write::{self, JournalGuard, PreparedWrite, Who},
 };
 
 /// A keyed read's result, found or not.
@@ -202,17 +202,19 @@ impl Store {
     }
 
     /// Does a write up to, not including, its COMMIT. With `declared`, the values of these columns before and
-    /// after it come along; a name that the collection does not have gives `None`.
+    /// after it come along; a name that the collection does not have gives `None`. With
+    /// `guard`, the journal is owned in this epoch until the write has ended: a claim in a higher one waits for it.
     ///
     /// # Errors
-    /// See [`StoreError`]. Nothing was committed.
+    /// See [`StoreError`]; [`StoreError::TakenOver`] if the guard does not hold. Nothing was committed.
     pub async fn begin_write(
         &self,
         shard: ShardId,
         request: &WriteRequest,
         declared: Option<&[Arc<str>]>,
+        guard: Option<JournalGuard>,
     ) -> Result<PreparedWrite, StoreError> {
-        write::begin(self.shard(shard)?, request, declared, self.gateways).await
+        write::begin(self.shard(shard)?, request, declared, Who { gateways: self.gateways, guard }).await
     }
 
     /// Reads a shard's catalog.

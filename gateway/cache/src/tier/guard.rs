@@ -4,13 +4,14 @@ use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Advice, CacheTier, Put, Reply, TierError, TierState, breaker::Breaker};
+use super::{Advice, CacheTier, Put, Reply, TierError, TierState, breaker::Breaker, deadline::Deadlines};
 
 /// A tier whose calls end in time. The only form a request may wait for.
 #[derive(Debug)]
 pub struct Guarded<T> {
     inner: T,
     timeout: Duration,
+    deadlines: Deadlines,
     breaker: Breaker,
 }
 
@@ -18,13 +19,12 @@ impl<T: CacheTier> Guarded<T> {
     /// Guards a tier.
     #[must_use]
     pub fn new(inner: T, timeout: Duration) -> Self {
-        Self { inner, timeout, breaker: Breaker::new() }
+        Self { inner, timeout, deadlines: Deadlines::new(timeout), breaker: Breaker::new() }
     }
 
     async fn bounded<R>(&self, call: impl Future<Output = Result<R, TierError>>) -> Result<R, TierError> {
         let pass = self.breaker.admit().ok_or(TierError::Open)?;
-        let result =
-            tokio::time::timeout(self.timeout, call).await.unwrap_or_else(|_| Err(TierError::Timeout(self.timeout)));
+        let result = self.deadlines.bounded(call).await.unwrap_or_else(|| Err(TierError::Timeout(self.timeout)));
         match &result {
             Err(error) if error.advice() == Advice::Suspect => pass.failed(),
             _ => pass.succeeded(),

@@ -3,13 +3,14 @@
 //!
 //! # Layout
 //! - [`CacheTier`]: the seam; [`TierError`], [`TierState`]
-//! - [`guard`]: bounds every call by time, and leaves a tier alone that fails ([`breaker`])
+//! - [`guard`]: bounds every call by time, all by one timer (`deadline`), and leaves a tier alone that fails ([`breaker`])
 //! - [`redis`]: Redis and Valkey; puts go through a bounded [`queue`]
 //! - `memory` (feature `testing`): a tier in this process, with faults
 //! - [`codec`]: the bytes of an entry; [`key`]: the bytes of its key
 
 pub mod breaker;
 pub mod codec;
+mod deadline;
 pub mod guard;
 pub mod key;
 #[cfg(feature = "testing")]

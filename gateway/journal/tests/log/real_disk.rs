@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::support::{append, settings};
-use tidegate_journal::{Journal, OpenError, RealDisk, Recovered, disk::Disk};
+use tidegate_journal::{AppendError, Ended, Journal, Log, OpenError, RealDisk, Record, Recovered, disk::Disk};
 use tidegate_types::mutation::Sequence;
 
 /// Where the process to be killed has its journal.
@@ -101,4 +101,24 @@ fn a_process_that_is_killed_loses_nothing_it_acknowledged() {
             assert_eq!((record.sequence.0, &record.payload[..]), (next, next.to_string().as_bytes()));
         }
     }
+}
+
+/// Whoever appends need not know which log it is.
+#[tokio::test]
+async fn a_log_on_a_disk_serves_as_any_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
+    let log: Arc<dyn Log> = Arc::new(open(&path).0);
+    let record = |payload| Record { partition: 1, idempotency: None, payload };
+    let ticket = log.append(&record(b"first")).unwrap();
+    log.wait_durable(ticket.sequence()).await.unwrap();
+    assert_eq!((log.epoch(), log.durable(), log.stats().durable), (1, Sequence(1), Sequence(1)));
+    let last = log.append(&record(b"second")).unwrap();
+    log.release(Sequence(1));
+    log.close().await;
+    assert_eq!((last.outcome(), log.last()), (Some(Ok(())), Sequence(2)));
+    assert_eq!(log.append(&record(b"late")).unwrap_err(), AppendError::Ended(Ended::Closed));
+    log.close().await;
+    drop(log);
+    assert_eq!(open(&path).1.count(), 2);
 }

@@ -15,10 +15,11 @@ UPDATE tidegate.applied SET seq = $2, epoch = $3 WHERE journal = $1 AND seq = $4
 /// Waits for a transaction under way that has advanced the row.
 const HOLD: &str = "SELECT seq, epoch FROM tidegate.applied WHERE journal = $1 FOR UPDATE";
 
-/// Raises the epoch; `<=`, so that an owner may claim again.
+/// Raises the epoch; `<=`, so that an owner may claim again. That the key is among what is set makes PostgreSQL lock the row as
+/// `FOR UPDATE` does: it waits for writes that hold the note `FOR KEY SHARE`, as a flush (no key is set) does not.
 const CLAIM: &str = "\
 INSERT INTO tidegate.applied AS a (journal, seq, epoch) VALUES ($1, 0, $2) \
-ON CONFLICT (journal) DO UPDATE SET epoch = excluded.epoch WHERE a.epoch <= excluded.epoch RETURNING seq, epoch";
+ON CONFLICT (journal) DO UPDATE SET journal = excluded.journal, epoch = excluded.epoch WHERE a.epoch <= excluded.epoch RETURNING seq, epoch";
 
 /// The shard's note about a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

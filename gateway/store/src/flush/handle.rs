@@ -14,7 +14,7 @@ use crate::{
 
 impl Store {
     /// Takes a journal in this epoch, and says up to where it is applied on the shard: 0 for one that is new. Waits for
-    /// a transaction under way of whoever had it. Creates the tables where there are none.
+    /// transactions under way of whoever had it, also for writes that hold a [`JournalGuard`](crate::JournalGuard). Creates the tables where there are none.
     ///
     /// # Errors
     /// [`FlushError::Fenced`] if somebody has it in a higher epoch; [`FlushError::Retry`] with

@@ -15,7 +15,7 @@
 //! - The note advances in the transaction of the mutations, from the number it had: a batch sent twice finds
 //!   another one.
 //! - Whoever takes over a journal raises its epoch first, and waits for the row's lock doing so: a transaction of the
-//!   former owner ends before, or finds the epoch above its own.
+//!   former owner, a flush or a write that holds the note, ends before, or finds the epoch above its own.
 //! - A mutation counts as one that cannot be applied only after it failed alone, with everything before it applied,
 //!   for a reason that will not pass.
 
@@ -38,6 +38,7 @@ use tidegate_types::{
 pub use applied::Applied;
 pub use letters::{DeadLetter, LetterState, ParkedKey, Requeue};
 pub use tables::{GRANTS, TABLES};
+pub(crate) use tables::{from_bigint, to_bigint, wrong};
 
 use crate::{
     StoreError,

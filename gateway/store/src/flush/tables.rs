@@ -66,7 +66,7 @@ pub(super) async fn check(lease: &Lease) -> Result<(), StoreError> {
 }
 
 /// What is wrong with the tables, or the shard.
-pub(super) fn wrong(error: StoreError) -> StoreError {
+pub(crate) fn wrong(error: StoreError) -> StoreError {
     let StoreError::Database { shard, report } = &error else { return error };
     let reason = match report.code.as_str() {
         "42501" => format!(
@@ -93,11 +93,11 @@ pub(super) fn unexpected(shard: &Arc<str>, what: &str) -> StoreError {
 }
 
 /// A number of ours as a `bigint` holds it: the same bits.
-pub(super) const fn to_bigint(number: u64) -> i64 {
+pub(crate) const fn to_bigint(number: u64) -> i64 {
     number.cast_signed()
 }
 
 /// And back.
-pub(super) const fn from_bigint(number: i64) -> u64 {
+pub(crate) const fn from_bigint(number: i64) -> u64 {
     number.cast_unsigned()
 }

@@ -4,14 +4,16 @@
 //! - `begin`: one write on one connection: BEGIN, conditions, statements, transaction id
 //! - `plan`: which statements a request needs, decided before a connection is taken
 //! - `statement`: their text
+//! - [`JournalGuard`]: what must still be so when they have run, where write-behind owns the rows
 //! - `question`: what is asked when they have run: the transaction id, and who must hear of it
 //! - [`images`]: what rows held before and after, for whoever wants to know
 //! - [`PreparedWrite`]: what is left to do
 //!
 //! # Ordering
-//! BEGIN, the (only) statement and the question for the transaction id leave in one go: a write without
+//! BEGIN, the guard, the (only) statement and the question for the transaction id leave in one go: a write without
 //! `If-Match` costs two round trips, COMMIT included.
 
+mod guard;
 pub mod images;
 mod plan;
 mod prepared;
@@ -26,6 +28,7 @@ use tidegate_types::{member::Member, request::WriteRequest, snapshot::Xid};
 use tokio_postgres::{Client, Error};
 
 use self::{
+    guard::Held,
     images::{Declared, Found, Images},
     plan::Plan,
     question::Question,
@@ -40,15 +43,25 @@ use crate::{
     wire::Malformed,
 };
 
+pub use guard::JournalGuard;
 pub(crate) use prepared::roll_back;
 pub use prepared::{PreparedWrite, Reread};
+
+/// Who writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Who {
+    /// Whether it must be asked who else there is.
+    pub(crate) gateways: Gateways,
+    /// What it must own until the write has ended.
+    pub(crate) guard: Option<JournalGuard>,
+}
 
 /// Does a write up to its COMMIT. Nothing is committed, so a lost connection may be replaced once.
 pub(crate) async fn begin(
     shard: &Shard,
     request: &WriteRequest,
     declared: Option<&[Arc<str>]>,
-    gateways: Gateways,
+    who: Who,
 ) -> Result<PreparedWrite, StoreError> {
     let declared = declared.map(|names| Declared::new(&request.collection, names));
     let plan = Plan::of(request, declared.as_ref())?;
@@ -56,15 +69,15 @@ pub(crate) async fn begin(
         plan.check_rows(&[])?;
         return Ok(PreparedWrite::nothing(shard.link.identity.epoch()));
     }
-    match attempt(shard, &plan, gateways).await {
-        Err(error) if error.is_connection() => attempt(shard, &plan, gateways).await,
+    match attempt(shard, &plan, who).await {
+        Err(error) if error.is_connection() => attempt(shard, &plan, who).await,
         other => other,
     }
 }
 
-async fn attempt(shard: &Shard, plan: &Plan<'_>, gateways: Gateways) -> Result<PreparedWrite, StoreError> {
+async fn attempt(shard: &Shard, plan: &Plan<'_>, who: Who) -> Result<PreparedWrite, StoreError> {
     let lease = shard.lease(Class::Write).await?;
-    match execute(&lease, plan, gateways).await {
+    match execute(&lease, plan, who).await {
         Ok(Executed { collected, found, asked: Asked { xid, members } }) => {
             let Collected { rows, returned, .. } = collected;
             let images = match (plan.declared, found) {
@@ -75,7 +88,14 @@ async fn attempt(shard: &Shard, plan: &Plan<'_>, gateways: Gateways) -> Result<P
         }
         Err(error) => {
             // After a refusal the connection is fine; after anything else dropping the lease closes it.
-            if matches!(error, StoreError::Database { .. } | StoreError::Refused(_) | StoreError::Members { .. }) {
+            if matches!(
+                error,
+                StoreError::Database { .. }
+                    | StoreError::Refused(_)
+                    | StoreError::Members { .. }
+                    | StoreError::Journal { .. }
+                    | StoreError::TakenOver { .. }
+            ) {
                 roll_back(lease).await;
             }
             Err(error)
@@ -101,21 +121,20 @@ pub(crate) struct Asked {
 }
 
 /// Everything between BEGIN and COMMIT.
-async fn execute(lease: &Lease, plan: &Plan<'_>, gateways: Gateways) -> Result<Executed, StoreError> {
+async fn execute(lease: &Lease, plan: &Plan<'_>, who: Who) -> Result<Executed, StoreError> {
     let client = &lease.connection().client;
-    let question = Question::of(lease, gateways).await?;
+    let question = Question::of(lease, who.gateways).await?;
     let mut collected = Collected::default();
     let mut found = plan.declared.map(|_| Found::default());
-    let mut begin = Begin::Needed;
+    let mut begin = Begin::Needed(who.guard);
     if let Some(condition) = &plan.condition {
         let params = inferred(&condition.params);
-        let locked = lease
-            .run(async {
-                let locked = client.query_typed_opt(&condition.text, &params);
-                let (begun, locked) = join(client.batch_execute("BEGIN"), locked).await;
-                begun.and(locked)
-            })
-            .await?;
+        let locked = lease.run(async {
+            let locked = client.query_typed_opt(&condition.text, &params);
+            let (begun, locked) = join(start(client, begin), locked).await;
+            Flight::of(begun?, || locked)
+        });
+        let locked = locked.await?.check(lease.shard())?;
         begin = Begin::Done;
         plan.check_condition(lease.shard(), locked.as_ref())?;
     }
@@ -127,10 +146,9 @@ async fn execute(lease: &Lease, plan: &Plan<'_>, gateways: Gateways) -> Result<E
             // Polled in this order, so sent in this order. After an error the later ones only say that there was one.
             let (begun, looked, ran, asked) =
                 join4(start(client, begin), look(client, plan, i), run, question.ask(client, last)).await;
-            begun?;
-            Ok((looked?, ran?, question.judge(asked)?))
+            Flight::of(begun?, || Ok((looked?, ran?, question.judge(asked)?)))
         });
-        let (looked, outcome, asked) = results.await?;
+        let (looked, outcome, asked) = results.await?.check(lease.shard())?;
         let protocol = |malformed: Malformed| rows::Unacceptable::from(malformed).or_protocol(lease.shard());
         if let Some(looked) = looked {
             found = Some(looked.map_err(protocol)?);
@@ -153,16 +171,47 @@ async fn look(client: &Client, plan: &Plan<'_>, statement: usize) -> Result<Opti
     }
 }
 
+/// What was sent together with BEGIN, or behind it.
+enum Flight<T> {
+    /// All of it counts.
+    Arrived(T),
+    /// None of it does.
+    NotHeld(Held),
+}
+
+impl<T> Flight<T> {
+    /// Errors of the others are not looked at where the guard does not hold: they may come of that.
+    fn of(held: Held, others: impl FnOnce() -> Result<T, Error>) -> Result<Self, Error> {
+        match held {
+            Held::Yes => others().map(Self::Arrived),
+            held => Ok(Self::NotHeld(held)),
+        }
+    }
+
+    fn check(self, shard: &Arc<str>) -> Result<T, StoreError> {
+        match self {
+            Self::Arrived(arrived) => Ok(arrived),
+            Self::NotHeld(held) => Err(held.refusal(shard)),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Begin {
-    Needed,
+    Needed(Option<JournalGuard>),
     Done,
 }
 
-async fn start(client: &Client, begin: Begin) -> Result<(), Error> {
+/// BEGIN, and the guard in the same flight.
+async fn start(client: &Client, begin: Begin) -> Result<Held, Error> {
     match begin {
-        Begin::Needed => client.batch_execute("BEGIN").await,
-        Begin::Done => Ok(()),
+        Begin::Needed(None) => client.batch_execute("BEGIN").await.map(|()| Held::Yes),
+        // Boxed for all other writes: their futures would be larger by it.
+        Begin::Needed(Some(guard)) => {
+            let (begun, held) = Box::pin(join(client.batch_execute("BEGIN"), Held::ask(client, guard))).await;
+            begun.and(held)
+        }
+        Begin::Done => Ok(Held::Yes),
     }
 }
 

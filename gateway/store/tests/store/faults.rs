@@ -95,7 +95,7 @@ async fn a_grant_begins_an_epoch_and_transactions_of_the_last_one_can_still_comm
     sql.batch_execute("CREATE ROLE plain LOGIN; GRANT ALL ON items TO plain").await.unwrap();
     let store = another_gateway(&world, Some("plain"));
     let write = world.request("items", insert(r#"{"id":801}"#));
-    let old = store.begin_write(A, &write, None).await.unwrap();
+    let old = store.begin_write(A, &write, None, None).await.unwrap();
     assert_eq!((old.epoch, store.epoch(A)), (Epoch(1), Epoch(1)));
     // From now on the role sees when the checkpointer was started, and not only when the postmaster was.
     sql.batch_execute("GRANT pg_read_all_stats TO plain").await.unwrap();
@@ -103,7 +103,7 @@ async fn a_grant_begins_an_epoch_and_transactions_of_the_last_one_can_still_comm
     assert_eq!(store.epoch(A), Epoch(2), "by a new connection, of another pool");
     old.commit().await.unwrap();
     assert!(world.row(A, "items", "801").await.is_some());
-    let next = store.begin_write(A, &world.request("items", insert(r#"{"id":802}"#)), None).await.unwrap();
+    let next = store.begin_write(A, &world.request("items", insert(r#"{"id":802}"#)), None, None).await.unwrap();
     assert_eq!(next.epoch, Epoch(2), "the old connection is not used again");
     next.rollback().await;
 }

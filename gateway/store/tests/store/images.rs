@@ -63,7 +63,7 @@ fn shown(images: &Images) -> Vec<String> {
 
 impl World {
     async fn begin_asked(&self, table: &str, action: WriteAction, names: &[&str]) -> PreparedWrite {
-        self.store.begin_write(A, &self.request(table, action), Some(&columns(names))).await.unwrap()
+        self.store.begin_write(A, &self.request(table, action), Some(&columns(names)), None).await.unwrap()
     }
 
     /// Writes and commits; what the rows' category was and is.
@@ -159,7 +159,7 @@ async fn composite_keys_and_versions_go_along() {
     let key = key_of(&world.collection("lines"), "1,b");
     let patch = WriteAction::Patch { key, body: body(r#"{"amount":4}"#) };
     let request = WriteRequest { if_match: IfMatch::Any, ..world.request("lines", patch) };
-    let prepared = world.store.begin_write(A, &request, Some(&columns(&["amount"]))).await.unwrap();
+    let prepared = world.store.begin_write(A, &request, Some(&columns(&["amount"])), None).await.unwrap();
     assert_eq!(shown(&prepared.images), ["3 > 4"]);
 }
 
@@ -274,8 +274,8 @@ async fn a_refused_write_is_refused_as_without() {
     let world = world().await;
     for action in [insert(r#"{"id":"x"}"#), upsert(r#"{"id":"x"}"#), upsert(r#"{"category":5}"#)] {
         let request = world.request("items", action);
-        let plain = world.store.begin_write(A, &request, None).await.unwrap_err().into_problem();
-        let asked = world.store.begin_write(A, &request, Some(&columns(&["category"]))).await.unwrap_err();
+        let plain = world.store.begin_write(A, &request, None, None).await.unwrap_err().into_problem();
+        let asked = world.store.begin_write(A, &request, Some(&columns(&["category"])), None).await.unwrap_err();
         assert_eq!(asked.into_problem(), plain);
     }
     assert!(world.metric("tidegate_store_pool_discarded_total") < 1.0);

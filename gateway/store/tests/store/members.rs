@@ -108,7 +108,7 @@ async fn the_transaction_id_of_a_join_is_above_every_writer_that_did_not_see_it(
     members.join(&row("one", 1)).await.unwrap();
     let begin = |id: i64| {
         let (store, request) = (store.clone(), world.request("items", insert(id)));
-        async move { store.begin_write(A, &request, None).await.unwrap() }
+        async move { store.begin_write(A, &request, None, None).await.unwrap() }
     };
     let before = begin(1).await;
     let joined = members.join(&row("two", 1)).await.unwrap();
@@ -126,7 +126,7 @@ async fn the_transaction_id_of_a_join_is_above_every_writer_that_did_not_see_it(
     // A shard without anybody.
     world.store.members(B).unwrap().join(&row("one", 1)).await.unwrap();
     world.store.members(B).unwrap().leave(&row("one", 1)).await.unwrap();
-    let prepared = store.begin_write(B, &world.request("items", insert(1)), None).await.unwrap();
+    let prepared = store.begin_write(B, &world.request("items", insert(1)), None, None).await.unwrap();
     assert_eq!(prepared.members, Some(Vec::new()));
     assert!(prepared.xid.is_some());
     prepared.rollback().await;
@@ -144,16 +144,16 @@ async fn a_single_gateway_asks_nobody() {
 async fn without_the_table_nothing_is_written_and_the_connection_is_kept() {
     let world = world().await;
     let store = world.store.clone().of_several_gateways();
-    let begun = store.begin_write(A, &world.request("items", insert(1)), None).await;
+    let begun = store.begin_write(A, &world.request("items", insert(1)), None, None).await;
     assert!(matches!(&begun, Err(StoreError::Members { .. })), "{begun:?}");
     let problem = begun.unwrap_err().into_problem();
     assert_eq!(problem.code, "TG017");
     world.store.members(A).unwrap().join(&row("one", 1)).await.unwrap();
-    let prepared = store.begin_write(A, &world.request("items", insert(1)), None).await.unwrap();
+    let prepared = store.begin_write(A, &world.request("items", insert(1)), None, None).await.unwrap();
     // The table goes while the statement is prepared.
     prepared.commit().await.unwrap();
     world.sql(A).await.batch_execute("DROP SCHEMA tidegate CASCADE").await.unwrap();
-    let begun = store.begin_write(A, &world.request("items", insert(2)), None).await;
+    let begun = store.begin_write(A, &world.request("items", insert(2)), None, None).await;
     assert!(matches!(&begun, Err(StoreError::Members { .. })), "{begun:?}");
     assert!(world.row(A, "items", "2").await.is_none());
 }

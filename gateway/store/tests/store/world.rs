@@ -145,11 +145,11 @@ impl World {
     }
 
     pub async fn begin(&self, table: &str, action: WriteAction) -> Result<PreparedWrite, StoreError> {
-        self.store.begin_write(A, &self.request(table, action), None).await
+        self.store.begin_write(A, &self.request(table, action), None, None).await
     }
 
     pub async fn begin_on(&self, shard: ShardId, action: WriteAction) -> Result<PreparedWrite, StoreError> {
-        self.store.begin_write(shard, &self.request("items", action), None).await
+        self.store.begin_write(shard, &self.request("items", action), None, None).await
     }
 
     pub fn request(&self, table: &str, action: WriteAction) -> WriteRequest {

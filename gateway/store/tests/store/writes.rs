@@ -55,7 +55,7 @@ impl World {
     }
 
     async fn refusal(&self, request: &WriteRequest) -> (ProblemKind, String) {
-        let problem = self.store.begin_write(A, request, None).await.unwrap_err().into_problem();
+        let problem = self.store.begin_write(A, request, None, None).await.unwrap_err().into_problem();
         (problem.kind, problem.code.into_owned())
     }
 }
@@ -190,7 +190,8 @@ async fn conditions_on_versions_are_judged_under_the_rows_lock() {
     let with = |action: WriteAction, if_match: IfMatch| WriteRequest { if_match, ..world.request("items", action) };
     let patch = || world.patch("items", "1", r#"{"stock":8}"#);
 
-    let first = world.store.begin_write(A, &with(patch(), IfMatch::OneOf(vec![ETag(1), tag])), None).await.unwrap();
+    let first =
+        world.store.begin_write(A, &with(patch(), IfMatch::OneOf(vec![ETag(1), tag])), None, None).await.unwrap();
     let (world_ref, second) = (&world, with(patch(), IfMatch::OneOf(vec![tag])));
     let second = async move { world_ref.refusal(&second).await };
     let commit = async {
@@ -209,7 +210,7 @@ async fn conditions_on_versions_are_judged_under_the_rows_lock() {
         (patch(), IfMatch::OneOf(Vec::new()), false),
         (patch(), IfMatch::Any, true),
     ] {
-        let outcome = world.store.begin_write(A, &with(action, if_match), None).await;
+        let outcome = world.store.begin_write(A, &with(action, if_match), None, None).await;
         assert_eq!(outcome.is_ok(), holds, "{outcome:?}");
         assert!(outcome.is_ok() || outcome.unwrap_err().into_problem().kind == ProblemKind::PreconditionFailed);
     }
@@ -220,7 +221,7 @@ async fn creation_only_never_overwrites() {
     let world = world().await;
     let once = |action| WriteRequest { if_none_match: IfNoneMatch::Any, ..world.request("items", action) };
     let put = once(world.put("items", "1", r#"{"name":"first"}"#));
-    world.store.begin_write(A, &put, None).await.unwrap().commit().await.unwrap();
+    world.store.begin_write(A, &put, None, None).await.unwrap().commit().await.unwrap();
     let both = once(insert(r#"[{"id":1,"name":"second"},{"id":2,"name":"second"}]"#));
     for request in [put, both, once(world.patch("items", "1", "{}"))] {
         assert_eq!(world.refusal(&request).await.0, ProblemKind::PreconditionFailed, "{:?}", request.action);
